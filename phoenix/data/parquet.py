@@ -1,0 +1,78 @@
+"""Impressions as a Parquet file: one column a field, one boolean column `label_<action>` an action.
+
+The file's metadata carries the format version and the action list; a file of another format, or
+with a missing column, is refused with a sentence that says which.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from phoenix.data.impressions import Impressions
+
+FORMAT_VERSION = 1
+_VERSION_KEY, _ACTIONS_KEY = b"foryou.impressions.version", b"foryou.impressions.actions"
+_COLUMNS = (
+    "viewer_ids",
+    "post_ids",
+    "author_ids",
+    "impressed_at_ms",
+    "product_surface",
+    "dwell_seconds",
+    "weight",
+    "in_history",
+    "known_at_ms",
+)
+
+
+def write_impressions(impressions: Impressions, path: Path) -> None:
+    """Write under a temporary name, then rename: readers never see half a file."""
+    arrays = {name: pa.array(getattr(impressions, name)) for name in _COLUMNS}
+    for index, name in enumerate(impressions.action_names):
+        arrays[f"label_{name}"] = pa.array(impressions.labels[:, index] > 0)
+    table = pa.table(arrays).replace_schema_metadata(
+        {
+            _VERSION_KEY: str(FORMAT_VERSION),
+            _ACTIONS_KEY: json.dumps(impressions.action_names),
+        }
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    pq.write_table(table, unfinished, compression="zstd")
+    unfinished.replace(path)
+
+
+def read_impressions(path: Path) -> Impressions:
+    """Read what `write_impressions` wrote; ValueError says what another file lacks."""
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise ValueError(f"{path} is no readable Parquet file: {error}") from error
+    names = _action_names(table, path)
+    missing = [
+        c for c in (*_COLUMNS, *(f"label_{n}" for n in names)) if c not in table.schema.names
+    ]
+    if missing:
+        raise ValueError(f"{path} lacks the columns {missing}; write it again with write_parquet")
+    columns = {name: table[name].to_numpy() for name in _COLUMNS}
+    labels = np.zeros((table.num_rows, len(names)), dtype=np.float32)
+    for index, name in enumerate(names):
+        labels[:, index] = table[f"label_{name}"].to_numpy()
+    return Impressions(labels=labels, action_names=names, **columns)
+
+
+def _action_names(table: pa.Table, path: Path) -> tuple[str, ...]:
+    metadata = table.schema.metadata or {}
+    version = metadata.get(_VERSION_KEY, b"none").decode()
+    if version != str(FORMAT_VERSION):
+        raise ValueError(
+            f"{path} holds impressions of format version {version}, this program reads "
+            f"{FORMAT_VERSION}; write it again from the event log"
+        )
+    return tuple(json.loads(metadata[_ACTIONS_KEY]))
