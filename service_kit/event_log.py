@@ -1,0 +1,104 @@
+"""The one interface through which services hand events to one another.
+
+Two implementations stand behind it: the embedded log of this package (a directory that several
+processes share) and Kafka. Delivery is at least once; order holds inside a partition only, so
+every consumer is idempotent and converges whatever the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeAlias
+
+TOPIC_POSTS = "foryou.posts"
+TOPIC_ACTIONS = "foryou.actions"
+TOPIC_GRAPH = "foryou.graph"
+TOPIC_SERVED = "foryou.served"
+TOPIC_IN_NETWORK = "foryou.in_network_posts"
+DEAD_LETTER_SUFFIX = ".dead"  # <topic>.dead keeps what a consumer could not use, with the reason
+RECORD_BYTES_MAX = 1_000_000  # key + value; below Kafka's default, so an event fits either log
+ID_BYTES = 8
+
+TopicPartition: TypeAlias = tuple[str, int]
+Entry: TypeAlias = tuple[bytes, bytes, int]  # key, value, timestamp_ms
+
+
+class Record(NamedTuple):
+    """One event as read. A named tuple because millions are made a minute (4 times cheaper)."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes
+    value: bytes
+
+
+class RecordTooLargeError(ValueError):
+    """An event above ``RECORD_BYTES_MAX``; nothing of its batch was appended."""
+
+
+class EventSink(Protocol):
+    """Where events go."""
+
+    async def append(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
+        """Appends one event; visible to readers on return, durable after ``flush``."""
+        ...
+
+    async def append_many(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Appends (key, value, timestamp_ms) triples in order, partition by partition."""
+        ...
+
+    async def flush(self) -> None:
+        """Returns once everything appended so far survives a power cut."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EventSource(Protocol):
+    """One consumer's view of one or more topics. Not to be shared between tasks."""
+
+    async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        """Up to ``max_records`` next events, in order per partition; [] when none came in time.
+
+        A cancelled poll loses nothing: positions move only when the records are returned.
+        """
+        ...
+
+    def positions(self) -> Mapping[TopicPartition, int]:
+        """Next offset to read of every partition known so far."""
+        ...
+
+    async def end_offsets(self) -> Mapping[TopicPartition, int]:
+        """Offset after the newest event of every partition that exists now."""
+        ...
+
+    def seek(self, topic: str, partition: int, offset: int) -> None:
+        """The next poll of that partition starts at ``offset``."""
+        ...
+
+    async def commit(self) -> None:
+        """Stores the positions for the group; raises RuntimeError for a source without one."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+def event_key(entity_id: int) -> bytes:
+    """Key of an event: the 64-bit id as 8 big-endian bytes. ValueError outside 64 bits."""
+    if not 0 <= entity_id < 1 << 64:
+        raise ValueError(f"id {entity_id}: expected an unsigned 64-bit number")
+    return entity_id.to_bytes(ID_BYTES, "big")
+
+
+def key_id(key: bytes) -> int:
+    """The id inside an event's key; ValueError unless it has 8 bytes."""
+    if len(key) != ID_BYTES:
+        raise ValueError(f"event key of {len(key)} bytes: expected the id as {ID_BYTES} bytes")
+    return int.from_bytes(key, "big")
+
+
+def dead_letter_topic(topic: str) -> str:
+    """Where the unusable events of ``topic`` are put aside."""
+    return topic + DEAD_LETTER_SUFFIX
