@@ -1,0 +1,244 @@
+"""The ranker: every action's probability and the expected dwell of each candidate.
+
+Glossary: B batch, S history, T = 1 + S, C candidates, A actions, D width, L layers.
+
+The context (viewer + history) is encoded once into per-layer keys and values; each candidate then
+attends to the context and itself: O(S² + C·S) where one masked sequence of all costs
+O((S + C)²). All candidates stand at one position, one past the newest event, and no candidate
+sees another, so a score depends on the context and the candidate alone (weakness P1).
+
+    logits = norm(h) W_head + features W_direct + b,   p = sigmoid(logits)
+    dwell_seconds = e^s · expm1(softplus(norm(h) w + features w' + b'))     (never negative, P5)
+
+The learned scalar s corrects the mean: a log-space fit alone estimates a median.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import haiku as hk
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from phoenix.config import RankerConfig
+from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.layers import Block, KeysValues, bias, fan_in_matrix, matmul, norm_scale, rms_norm
+from phoenix.tables import (
+    CandidateRows,
+    ContextRows,
+    gather_candidates,
+    gather_context,
+    init_tables,
+)
+from phoenix.tokens import Tokens, dwell_ratio
+
+Array = jax.Array
+Params = Mapping[str, Any]  # {"dense": Haiku parameters, "tables": hash embedding tables}
+
+DWELL_LOG_MAX = 9.0  # softplus is capped: e^9 s = 2.25 h, longer than any honest dwell
+
+
+class ContextCache(NamedTuple):
+    """An encoded context; leading axes [L, B] of the layers, [B] of the rest."""
+
+    layers: KeysValues  # keys and values [L, B, T, G, K]
+    mask: Array  # [B, T] bool
+    author_hashes: Array  # [B, S, J] int32, for the viewer's own past with an author
+    author_past: Array  # [B, S, A + 2] float32: actions, one, dwell ratio
+
+
+class RankerOutput(NamedTuple):
+    """Predictions; `log_probs` is what the service sends."""
+
+    logits: Array  # [B, C, A]
+    dwell_seconds: Array  # [B, C], expected, ≥ 0
+    dwell_log: Array  # [B, C], log1p of seconds before the mean correction; training's target
+
+    @property
+    def log_probs(self) -> Array:
+        return jax.nn.log_sigmoid(self.logits)
+
+
+class Ranker:
+    """Pure functions over `Params`; every method may be jitted, shapes are static."""
+
+    def __init__(self, config: RankerConfig) -> None:
+        self.config = config
+        transformed = hk.without_apply_rng(hk.multi_transform(lambda: _network(config)))
+        self._init = transformed.init
+        self._encode, self._score = transformed.apply
+
+    def init(self, seed: int) -> dict[str, Any]:
+        """Fresh parameters: {"dense": ..., "tables": ...}. They predict nothing yet."""
+        tables = init_tables(self.config, seed)
+        context, candidates = self._dummy_inputs()
+        rows = (gather_context(tables, context), gather_candidates(tables, candidates))
+        dense = self._init(jax.random.PRNGKey(seed), *rows, context, candidates)
+        return {"dense": dense, "tables": tables}
+
+    def encode(self, params: Params, context: ContextInputs) -> ContextCache:
+        """Any S up to `config.history_length`; the result does not depend on leading padding."""
+        return self.encode_rows(params["dense"], gather_context(params["tables"], context), context)
+
+    def score(
+        self, params: Params, cache: ContextCache, candidates: CandidateInputs
+    ) -> RankerOutput:
+        rows = gather_candidates(params["tables"], candidates)
+        return self.score_rows(params["dense"], cache, rows, candidates)
+
+    def predict(
+        self, params: Params, context: ContextInputs, candidates: CandidateInputs
+    ) -> RankerOutput:
+        return self.score(params, self.encode(params, context), candidates)
+
+    def encode_rows(self, dense: Any, rows: ContextRows, context: ContextInputs) -> ContextCache:
+        """`encode` on embeddings that were gathered elsewhere."""
+        cache: ContextCache = self._encode(dense, rows, context)
+        return cache
+
+    def score_rows(
+        self, dense: Any, cache: ContextCache, rows: CandidateRows, candidates: CandidateInputs
+    ) -> RankerOutput:
+        """`score` on embeddings that were gathered elsewhere."""
+        output: RankerOutput = self._score(dense, cache, rows, candidates)
+        return output
+
+    def _dummy_inputs(self) -> tuple[ContextInputs, CandidateInputs]:
+        return dummy_context(self.config), dummy_candidates(self.config)
+
+
+def dummy_context(config: Any, batch: int = 1, history: int = 1) -> ContextInputs:
+    """An empty history of an unknown viewer: shapes for initialisation and compilation."""
+    hashes = np.zeros((batch, history, config.num_hashes), np.int32)
+    return ContextInputs(
+        user_hashes=hashes[:, 0],
+        history_post_hashes=hashes,
+        history_author_hashes=hashes,
+        history_actions=np.zeros((batch, history, config.num_actions), np.float32),
+        history_dwell_seconds=np.full((batch, history), -1, np.float32),
+        history_surface=np.zeros((batch, history), np.int32),
+        history_age_seconds=np.zeros((batch, history), np.float32),
+        history_mask=np.zeros((batch, history), bool),
+    )
+
+
+def dummy_candidates(config: Any, batch: int = 1, candidates: int = 1) -> CandidateInputs:
+    """Padding candidates: shapes for initialisation and compilation."""
+    hashes = np.zeros((batch, candidates, config.num_hashes), np.int32)
+    return CandidateInputs(
+        post_hashes=hashes,
+        author_hashes=hashes,
+        surface=np.zeros((batch, candidates), np.int32),
+        age_seconds=np.full((batch, candidates), -1, np.float32),
+    )
+
+
+def context_positions(history: int, history_length: int) -> Array:
+    """Positions [T] relative to the candidates: the newest event −1, the viewer fixed before all.
+
+    The viewer's distance comes from the model's `history_length`, not from the S of the call, so
+    that padding S differently changes nothing (weakness P7).
+    """
+    return jnp.concatenate(
+        [jnp.array([-history_length - 1]), jnp.arange(-history, 0)], axis=0
+    ).astype(jnp.float32)
+
+
+def context_attention_mask(mask: Array, causal: bool) -> Array:
+    """[B, T] keys that exist → [B, T, T] (query, key)."""
+    size = mask.shape[1]
+    allowed = jnp.tril(jnp.ones((size, size), bool)) if causal else jnp.ones((size, size), bool)
+    return allowed[None] & mask[:, None, :]
+
+
+def context_mask(history_mask: Array) -> Array:
+    """[B, S] → [B, T]: the viewer is always there."""
+    return jnp.concatenate([jnp.ones_like(history_mask[:, :1]), history_mask], axis=1)
+
+
+class _RankerNetwork(hk.Module):
+    def __init__(self, config: RankerConfig) -> None:
+        super().__init__(name="ranker")
+        self._config = config
+        self._tokens = Tokens(config, config.dwell_scale_seconds, name="tokens")
+        self._blocks = [Block(config, name=f"layer_{i}") for i in range(config.layers)]
+
+    def encode(self, rows: ContextRows, inputs: ContextInputs) -> ContextCache:
+        hidden = self._tokens.context(rows, inputs)
+        positions = context_positions(hidden.shape[1] - 1, self._config.history_length)
+        mask = context_mask(jnp.asarray(inputs.history_mask))
+        allowed = context_attention_mask(mask, self._config.causal)
+        layers: list[KeysValues] = []
+        for block in self._blocks[:-1]:
+            hidden, keys_values = block.encode(hidden, positions, allowed)
+            layers.append(keys_values)
+        layers.append(self._blocks[-1].keys_values(hidden, positions))
+        stacked = KeysValues(*(jnp.stack(arrays) for arrays in zip(*layers, strict=True)))
+        return ContextCache(
+            stacked, mask, jnp.asarray(inputs.history_author_hashes), self._author_past(inputs)
+        )
+
+    def score(
+        self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
+    ) -> RankerOutput:
+        features = self._tokens.candidate_features(rows, inputs)
+        if self._config.author_match:
+            matched = _past_with_author(cache, jnp.asarray(inputs.author_hashes))
+            features = jnp.concatenate([features, matched], axis=-1)
+        hidden = self._tokens.candidates(features)
+        for index, block in enumerate(self._blocks):
+            layer = KeysValues(cache.layers.keys[index], cache.layers.values[index])
+            hidden = block.score(hidden, layer, cache.mask)
+        return self._heads(rms_norm(hidden, norm_scale("norm_final", hidden.shape[-1])), features)
+
+    def _heads(self, hidden: Array, features: Array) -> RankerOutput:
+        outputs = self._config.num_actions + 1
+        read = matmul(hidden, fan_in_matrix("head", hidden.shape[-1], outputs), "float32")
+        direct = matmul(features, fan_in_matrix("direct", features.shape[-1], outputs), "float32")
+        values = read + direct + bias("head_bias", outputs)
+        dwell_log = jnp.minimum(jax.nn.softplus(values[..., -1]), DWELL_LOG_MAX)
+        mean_correction = jnp.exp(hk.get_parameter("dwell_mean_log", (), jnp.float32, jnp.zeros))
+        # Only the correction learns from seconds; the network learns from log1p of seconds.
+        seconds = mean_correction * jax.lax.stop_gradient(jnp.expm1(dwell_log))
+        return RankerOutput(values[..., :-1], seconds, dwell_log)
+
+    def _author_past(self, inputs: ContextInputs) -> Array:
+        events = jnp.asarray(inputs.history_mask, jnp.float32)[..., None]
+        dwell = dwell_ratio(
+            jnp.asarray(inputs.history_dwell_seconds), self._config.dwell_scale_seconds
+        )
+        past = [jnp.asarray(inputs.history_actions), jnp.ones_like(events), dwell[..., None]]
+        return jnp.concatenate(past, axis=-1) * events
+
+
+def _past_with_author(cache: ContextCache, author_hashes: Array) -> Array:
+    """log1p of the counts of what the viewer did on each candidate's author: [B, C, A + 2].
+
+    Two authors match when all their hashes do; padding (hash 0) matches nothing.
+    """
+    ours, theirs = author_hashes[:, :, None, :], cache.author_hashes[:, None, :, :]
+    same = jnp.all((ours == theirs) & (ours != 0), axis=-1).astype(jnp.float32)  # [B, C, S]
+    return jnp.log1p(contract_past(same, cache.author_past))
+
+
+def contract_past(same: Array, past: Array) -> Array:
+    return jnp.einsum("bcs,bsa->bca", same, past, precision=jax.lax.Precision.HIGHEST)
+
+
+def _network(
+    config: RankerConfig,
+) -> tuple[Callable[..., RankerOutput], tuple[Callable[..., ContextCache], Any]]:
+    network = _RankerNetwork(config)
+
+    def template(
+        context_rows: ContextRows,
+        candidate_rows: CandidateRows,
+        context: ContextInputs,
+        candidates: CandidateInputs,
+    ) -> RankerOutput:
+        return network.score(network.encode(context_rows, context), candidate_rows, candidates)
+
+    return template, (network.encode, network.score)

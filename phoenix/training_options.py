@@ -1,0 +1,71 @@
+"""How to train, as opposed to what (`phoenix.config`): budgets, rates, checkpoints, progress."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOptions:
+    """Set `steps`, `seconds`, or both; the first to be reached ends the training."""
+
+    steps: int | None = None
+    seconds: float | None = None
+    batch_size: int = 64  # contexts a step
+    candidates: int = 16  # impressions per context
+    learning_rate: float = 3e-3  # of the dense parameters, at its peak
+    table_learning_rate: float = 0.1  # of the hash embedding rows (upstream, 2026-08)
+    weight_decay: float = 1e-4  # of the dense matrices
+    warmup_steps: int = 50
+    final_rate_fraction: float = 0.05  # the cosine schedule ends at this share of the peak
+    action_weights: Mapping[str, float] = field(default_factory=dict)  # loss weight; 1 if absent
+    dwell_weight: float = 0.1  # of the dwell regression beside the actions (upstream, 2026-08)
+    post_dropout: float = 0.3  # share of posts whose own rows are hidden: new posts have none
+    author_dropout: float = 0.0
+    user_dropout: float = 0.1  # share of viewers hidden: new viewers have no rows
+    positive_actions: tuple[str, ...] = ("favorite", "reply", "repost", "quote", "share")
+    uniform_negatives: int = 256  # retrieval: posts drawn evenly from the corpus, a step
+    seed: int = 0
+    checkpoint_every_steps: int | None = None  # None: only at the end
+    keep_state: bool = True  # with optimiser and data position, to resume
+
+    def __post_init__(self) -> None:
+        if self.steps is None and self.seconds is None:
+            raise ValueError("training needs a budget: set steps, seconds or both")
+        for name in ("steps", "seconds", "batch_size", "candidates", "checkpoint_every_steps"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"{name} must be above 0, not {value}")
+
+
+@dataclass(frozen=True, slots=True)
+class ProgressEvent:
+    """One line of progress."""
+
+    step: int
+    loss: float  # mean since the last event
+    elapsed_seconds: float
+    remaining_seconds: float
+    fraction: float  # of the budget, 0 to 1
+    skipped_steps: int  # of non-finite gradients, since the start
+
+
+class Progress(Protocol):
+    """Called every few steps and at the end; `foryou` draws a bar with it."""
+
+    def __call__(self, event: ProgressEvent) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a run leaves."""
+
+    checkpoint_path: Any  # Path of the last version
+    model_version: str
+    steps: int
+    skipped_steps: int
+    final_loss: float
+    seconds: float
+    step_ms: float  # median, compilation excluded
