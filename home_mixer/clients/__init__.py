@@ -1,0 +1,1 @@
+"""Feature clients: protocols, and the embedded and in-memory implementations of them."""

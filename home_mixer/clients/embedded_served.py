@@ -1,0 +1,126 @@
+"""Served history and request cache on LMDB, in an environment of their own.
+
+home_mixer writes here after each response; a second environment keeps that write from waiting
+for the ingester's large transactions. Both are bounded: per viewer by count, over all viewers by
+age: each write also removes a few of the longest unused viewers.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from home_mixer.clients.keys import id_key
+from home_mixer.clients.lmdb_directory import LmdbDirectory, Transaction
+from home_mixer.clients.protocols import Ids, RequestInfo
+from home_mixer.clients.reader_threads import ReaderThreads
+
+SERVED, REQUESTS, LAST_USED = "served", "requests", "last_used"
+SERVED_PER_VIEWER_MAX = 1_000
+HOUR_MS = 3600 * 1000
+VIEWER_RETENTION_MS = 24 * HOUR_MS  # the served window is minutes; a day leaves room to ask why
+EXPIRED_PER_WRITE_MAX = 4  # more than one, so that expiry outruns arrival
+
+_SERVED = np.dtype([("post_id", "<u8"), ("served_at_ms", "<i8")])
+_REQUEST = struct.Struct("<qHH")
+_USED = struct.Struct(">qQ")
+
+
+class EmbeddedServedStore:
+    """`ServedHistoryStore` and `RequestCache` on LMDB."""
+
+    def __init__(self, directory: LmdbDirectory, threads: ReaderThreads) -> None:
+        self._directory = directory
+        self._threads = threads
+
+    async def served_since(self, viewer_id: int, since_ms: int, limit: int) -> Ids:
+        """Newest first."""
+        return await self._threads.run(self._read_served, viewer_id, since_ms, limit)
+
+    async def add_served(self, viewer_id: int, post_ids: Ids, served_at_ms: int) -> None:
+        """Idempotent."""
+        await self._threads.run(self._write_served, viewer_id, post_ids, served_at_ms)
+
+    async def put_request(self, viewer_id: int, info: RequestInfo) -> None:
+        """Newest wins."""
+        await self._threads.run(self._write_request, viewer_id, info)
+
+    async def get_request(self, viewer_id: int) -> RequestInfo | None:
+        """None: nothing served yet."""
+        return await self._threads.run(self._read_request, viewer_id)
+
+    def _read_served(self, viewer_id: int, since_ms: int, limit: int) -> Ids:
+        with self._directory.read() as txn:
+            rows = _rows(txn, viewer_id)
+            return rows["post_id"][rows["served_at_ms"] >= since_ms][:limit].astype(np.uint64)
+
+    def _write_served(self, viewer_id: int, post_ids: Ids, served_at_ms: int) -> None:
+        newer = np.zeros(post_ids.shape[0], _SERVED)
+        newer["post_id"], newer["served_at_ms"] = post_ids, served_at_ms
+        with self._directory.write() as txn:
+            rows = np.concatenate([_rows(txn, viewer_id), newer])
+            rows = rows[np.lexsort((rows["post_id"], rows["served_at_ms"]))[::-1]]
+            _, first = np.unique(rows["post_id"], return_index=True)
+            rows = rows[np.sort(first)][:SERVED_PER_VIEWER_MAX]
+            txn.put(SERVED, id_key(viewer_id), rows.tobytes())
+            _expire(txn, viewer_id, served_at_ms)
+
+    def _read_request(self, viewer_id: int) -> RequestInfo | None:
+        with self._directory.read() as txn:
+            value = txn.get(REQUESTS, id_key(viewer_id))
+            return None if value is None else _decode_request(bytes(value))
+
+    def _write_request(self, viewer_id: int, info: RequestInfo) -> None:
+        with self._directory.write() as txn:
+            old = txn.get(REQUESTS, id_key(viewer_id))
+            if old is None or info.served_at_ms >= _decode_request(old).served_at_ms:
+                txn.put(REQUESTS, id_key(viewer_id), _encode_request(info))
+            _expire(txn, viewer_id, info.served_at_ms)
+
+
+def _rows(txn: Transaction, viewer_id: int) -> NDArray[np.void]:
+    return np.frombuffer(txn.get(SERVED, id_key(viewer_id)) or b"", _SERVED)
+
+
+def _expire(txn: Transaction, viewer_id: int, now_ms: int) -> None:
+    """Note this hour's use, and remove viewers whose last use is too old."""
+    txn.put(LAST_USED, _USED.pack(now_ms // HOUR_MS, viewer_id), b"")
+    oldest_ms = now_ms - VIEWER_RETENTION_MS
+    cursor = txn.cursor(LAST_USED)
+    for _ in range(EXPIRED_PER_WRITE_MAX):
+        if not cursor.first():
+            return
+        used_hour, expired_id = _USED.unpack(cursor.key())
+        if (used_hour + 1) * HOUR_MS > oldest_ms:
+            return
+        cursor.delete()
+        if _last_served_ms(txn, expired_id) < oldest_ms:
+            txn.delete(SERVED, id_key(expired_id))
+            txn.delete(REQUESTS, id_key(expired_id))
+
+
+def _last_served_ms(txn: Transaction, viewer_id: int) -> int:
+    rows = _rows(txn, viewer_id)
+    request = txn.get(REQUESTS, id_key(viewer_id))
+    newest = int(rows["served_at_ms"].max()) if rows.shape[0] else 0
+    return max(newest, _decode_request(request).served_at_ms if request else 0)
+
+
+def _encode_request(info: RequestInfo) -> bytes:
+    request_id, params_hash = info.request_id.encode(), info.params_hash.encode()
+    header = _REQUEST.pack(info.served_at_ms, len(request_id), len(params_hash))
+    return header + request_id + params_hash + info.post_ids.astype("<u8").tobytes()
+
+
+def _decode_request(value: bytes) -> RequestInfo:
+    served_at_ms, id_bytes, hash_bytes = _REQUEST.unpack_from(value)
+    at = _REQUEST.size
+    ids_at = at + id_bytes + hash_bytes
+    return RequestInfo(
+        request_id=value[at : at + id_bytes].decode(),
+        served_at_ms=served_at_ms,
+        params_hash=value[at + id_bytes : ids_at].decode(),
+        post_ids=np.frombuffer(value, "<u8", offset=ids_at).astype(np.uint64),
+    )

@@ -1,0 +1,55 @@
+"""Keys of the embedded store: fixed width, big endian, so that byte order is number order.
+
+posts, profiles, keywords, served, requests: id. edges: kind, user. actions: user, time, post,
+action: an event's key is the event, hence idempotent, and a user's newest ones lie together.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from home_mixer.clients.protocols import Ids
+
+ID_BYTES = 8
+_ID = struct.Struct(">Q")
+_EDGE = struct.Struct(">BQ")
+_ACTION = struct.Struct(">QqQB")
+_POSITION = struct.Struct(">I")
+
+
+def id_key(number: int) -> bytes:
+    """Key of one id."""
+    return _ID.pack(number)
+
+
+def id_keys(ids: Ids) -> list[bytes]:
+    """Keys of ids [B]."""
+    joined = ids.astype(">u8").tobytes()
+    return [joined[at : at + ID_BYTES] for at in range(0, len(joined), ID_BYTES)]
+
+
+def ids_of(keys: list[bytes | memoryview]) -> Ids:
+    """The inverse of `id_keys`."""
+    return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
+
+
+def edge_key(kind: int, user_id: int) -> bytes:
+    """Key of a user's edges of one kind."""
+    return _EDGE.pack(kind, user_id)
+
+
+def action_key(user_id: int, acted_at_ms: int, post_id: int, action: int) -> bytes:
+    """Key of one action; times are never negative."""
+    return _ACTION.pack(user_id, acted_at_ms, post_id, action)
+
+
+def position_key(topic: str, partition: int) -> bytes:
+    """Key of a log position."""
+    return _POSITION.pack(partition) + topic.encode()
+
+
+def position_of(key: bytes) -> tuple[str, int]:
+    """The inverse of `position_key`."""
+    return key[_POSITION.size :].decode(), int(_POSITION.unpack(key[: _POSITION.size])[0])

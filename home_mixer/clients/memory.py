@@ -1,0 +1,231 @@
+"""In-memory feature stores: the plain semantics, for tests, benchmarks and as the others' oracle.
+
+Rows live in dictionaries; columns for reading posts are built once after a write and gathered
+with a binary search, so that a benchmark measures the feed and not a store. One process, no
+threads, nothing on disk.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from home_mixer.clients.columns import (
+    empty_texts,
+    encode_post,
+    headers_of,
+    post_batch,
+    sorted_rows,
+    texts_of,
+    visibility_batch,
+)
+from home_mixer.clients.protocols import (
+    ActionRows,
+    FeatureClients,
+    Ids,
+    Mask,
+    Objects,
+    PostBatch,
+    ProfileBatch,
+    RequestInfo,
+    UserFeatures,
+    VisibilityBatch,
+)
+from home_mixer.clients.writes import (
+    BLOCK,
+    FOLLOW,
+    MUTE,
+    SUBSCRIBE,
+    Action,
+    EdgeChange,
+    FeatureBatch,
+    Positions,
+    PostState,
+    Profile,
+)
+
+
+class MemoryFeatureStore:
+    """Every store and its writer over plain dictionaries."""
+
+    def __init__(self, *, actions_per_user_max: int = 4096) -> None:
+        self._actions_per_user_max = actions_per_user_max
+        self._posts: dict[int, PostState] = {}
+        self._profiles: dict[int, Profile] = {}
+        self._edges: dict[tuple[int, int], dict[int, EdgeChange]] = defaultdict(dict)
+        self._reverse: dict[tuple[int, int], set[int]] = defaultdict(set)
+        self._keywords: dict[int, dict[str, EdgeChange]] = defaultdict(dict)
+        self._actions: dict[int, dict[tuple[int, int, int], Action]] = defaultdict(dict)
+        self._served: dict[int, dict[int, int]] = defaultdict(dict)
+        self._requests: dict[int, RequestInfo] = {}
+        self._positions: dict[tuple[str, int], int] = {}
+        self._columns: tuple[Ids, NDArray[np.void], Objects] | None = None
+
+    def clients(self) -> FeatureClients:
+        """This object behind every protocol."""
+        return FeatureClients(self, self, self, self, self, self, self)
+
+    # ---- writing ----
+
+    def apply(self, batch: FeatureBatch, positions: Positions) -> None:
+        """Store rows and positions together."""
+        touched = {post_id: self._posts.get(post_id) or PostState() for post_id in batch.post_ids()}
+        batch.changed_posts(touched)
+        self._posts.update(touched)
+        self._columns = None
+        for kind, user_id, target_id, change in batch.edges:
+            _keep_larger(self._edges[kind, user_id], target_id, change)
+            self._reverse[kind, target_id].add(user_id)
+        for user_id, keyword, change in batch.keywords:
+            _keep_larger(self._keywords[user_id], keyword, change)
+        for user_id, profile in batch.profiles:
+            _keep_larger(self._profiles, user_id, profile)
+        for user_id, action in batch.actions:
+            _keep_larger(self._actions[user_id], action[:3], action)
+        self._positions.update(positions)
+
+    def positions(self) -> dict[tuple[str, int], int]:
+        """Positions of the last `apply`."""
+        return dict(self._positions)
+
+    def trim(self, first_post_id: int, rows_max: int) -> int:
+        """Forget posts with smaller ids."""
+        old = sorted(post_id for post_id in self._posts if post_id < first_post_id)[:rows_max]
+        for post_id in old:
+            del self._posts[post_id]
+        self._columns = None
+        return len(old)
+
+    # ---- posts ----
+
+    async def get_posts(self, post_ids: Ids) -> PostBatch:
+        """Rows [B]."""
+        found, rows, headers, texts = self._gather(post_ids)
+        picked = np.zeros(post_ids.shape[0], headers.dtype)
+        picked_texts = empty_texts(post_ids.shape[0])
+        picked[found] = headers[rows[found]]
+        picked_texts[found] = texts[rows[found]]
+        return post_batch(picked, picked_texts)
+
+    async def get_visibility(self, post_ids: Ids) -> VisibilityBatch:
+        """Rows [B]."""
+        found, rows, headers, _ = self._gather(post_ids)
+        picked = np.zeros(post_ids.shape[0], headers.dtype)
+        picked[found] = headers[rows[found]]
+        return visibility_batch(picked)
+
+    def _gather(self, post_ids: Ids) -> tuple[Mask, NDArray[np.intp], NDArray[np.void], Objects]:
+        if self._columns is None:
+            known = np.array(sorted(self._posts), np.uint64)
+            values = [encode_post(self._posts[int(post_id)]) for post_id in known]
+            self._columns = known, headers_of(values), texts_of(values)
+        known, headers, texts = self._columns
+        found, rows = sorted_rows(post_ids, known)
+        return found, rows, headers, texts
+
+    # ---- users ----
+
+    async def get_profiles(self, user_ids: Ids) -> ProfileBatch:
+        """Rows [B]."""
+        rows = [self._profiles.get(user_id) for user_id in user_ids.tolist()]
+        return profile_batch(rows)
+
+    async def get_features(self, user_id: int) -> UserFeatures:
+        """The viewer's lists."""
+        keywords = self._keywords.get(user_id, {})
+        return UserFeatures(
+            followed_user_ids=self._live(FOLLOW, user_id),
+            blocked_user_ids=self._live(BLOCK, user_id),
+            muted_user_ids=self._live(MUTE, user_id),
+            subscribed_user_ids=self._live(SUBSCRIBE, user_id),
+            muted_keywords=tuple(sorted(word for word, e in keywords.items() if not e.removed)),
+        )
+
+    async def blocks_viewer(self, user_id: int, author_ids: Ids) -> Mask:
+        """[B]."""
+        return self._points_at(BLOCK, user_id, author_ids)
+
+    async def follows_viewer(self, user_id: int, author_ids: Ids) -> Mask:
+        """[B]."""
+        return self._points_at(FOLLOW, user_id, author_ids)
+
+    def _points_at(self, kind: int, user_id: int, author_ids: Ids) -> Mask:
+        sources = [
+            source
+            for source in self._reverse.get((kind, user_id), ())
+            if not self._edges[kind, source][user_id].removed
+        ]
+        return np.isin(author_ids, np.array(sources, np.uint64))
+
+    def _live(self, kind: int, user_id: int) -> Ids:
+        edges = self._edges.get((kind, user_id), {})
+        return np.array(sorted(t for t, edge in edges.items() if not edge.removed), np.uint64)
+
+    async def newest_actions(self, user_id: int, limit: int) -> ActionRows:
+        """At most ``limit`` rows, oldest first."""
+        rows = sorted(self._actions.get(user_id, {}).values(), key=lambda action: action[:3])
+        return action_rows(rows[-min(limit, self._actions_per_user_max) :] if limit else [])
+
+    # ---- what was served ----
+
+    async def served_since(self, viewer_id: int, since_ms: int, limit: int) -> Ids:
+        """Newest first."""
+        rows = sorted(
+            (
+                (at_ms, p)
+                for p, at_ms in self._served.get(viewer_id, {}).items()
+                if at_ms >= since_ms
+            ),
+            reverse=True,
+        )
+        return np.array([post_id for _, post_id in rows[:limit]], np.uint64)
+
+    async def add_served(self, viewer_id: int, post_ids: Ids, served_at_ms: int) -> None:
+        """Newest time of a post wins."""
+        for post_id in post_ids.tolist():
+            _keep_larger(self._served[viewer_id], post_id, served_at_ms)
+
+    async def put_request(self, viewer_id: int, info: RequestInfo) -> None:
+        """Newest wins."""
+        old = self._requests.get(viewer_id)
+        if old is None or info.served_at_ms >= old.served_at_ms:
+            self._requests[viewer_id] = info
+
+    async def get_request(self, viewer_id: int) -> RequestInfo | None:
+        """None: nothing served yet."""
+        return self._requests.get(viewer_id)
+
+
+def profile_batch(rows: list[Profile | None]) -> ProfileBatch:
+    """Columns of profiles [B]; None: not found."""
+    names = empty_texts(len(rows))
+    names[:] = [row.screen_name if row else "" for row in rows]
+    return ProfileBatch(
+        found=np.array([row is not None for row in rows], np.bool_),
+        screen_name=names,
+        verified=np.array([row is not None and row.verified for row in rows], np.bool_),
+        followers_count=np.array([row.followers_count if row else 0 for row in rows], np.int64),
+    )
+
+
+def action_rows(rows: list[Action]) -> ActionRows:
+    """Columns of actions in the given order."""
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(Action._fields)
+    return ActionRows(
+        acted_at_ms=np.array(columns[0], np.int64),
+        post_id=np.array(columns[1], np.uint64),
+        action=np.array(columns[2], np.uint8),
+        author_id=np.array(columns[3], np.uint64),
+        product_surface=np.array(columns[4], np.uint8),
+        seconds=np.array(columns[5], np.float32),
+    )
+
+
+def _keep_larger(rows: dict[Any, Any], key: object, value: Any) -> None:
+    """The convergence law of every row that is a tuple starting with its event time."""
+    old = rows.get(key)
+    if old is None or value > old:
+        rows[key] = value
