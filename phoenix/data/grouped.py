@@ -27,3 +27,12 @@ class GroupedTimes:
         """Row of the first entry of each group at or after its time; the group's end if none."""
         ranks = np.searchsorted(self._times_ms, times_ms)
         return np.searchsorted(self._keys, groups * self._stride + ranks).astype(np.int64)
+
+
+def pair_codes(left: NDArray[np.int64], right: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
+    """A number for each distinct pair, in order of (left, right), and how many there are."""
+    left_index = np.unique(left, return_inverse=True)[1]
+    right_values, right_index = np.unique(right, return_inverse=True)
+    joint = left_index.astype(np.int64) * max(len(right_values), 1) + right_index
+    distinct, codes = np.unique(joint, return_inverse=True)
+    return codes.astype(np.int64), len(distinct)
