@@ -1,7 +1,7 @@
 """The published tables of ranking weights, as JSON files that every part may read.
 
 A table is ``{"name", "synced", "weights": {head: weight}, "parameters": {name: value}}``.
-home_mixer checks and completes it (``home_mixer.params``); phoenix's runner needs the weights alone.
+home_mixer checks and completes it (``home_mixer.params``); phoenix's runner needs weights alone.
 Source: the parameters that the original published, ``x-2026-08`` (2026-08-12) and ``x-2026-10``
 (2026-10-07).
 """

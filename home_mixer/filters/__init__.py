@@ -1,0 +1,1 @@
+"""What may remove a candidate. One rule, one file; the order is the pipeline's."""

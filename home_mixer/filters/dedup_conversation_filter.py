@@ -1,0 +1,35 @@
+"""Late: of one conversation only the best scored post stays.
+
+Conversation = the smallest ancestor id (the root, as ids grow with time), else the original of a
+repost, else the post itself; so a repost of the root meets the root's replies (the original's rule
+since August). Equal scores: the first in the list stays. NaN loses against everything.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candidate_pipeline.components import Filter
+from candidate_pipeline.table import CandidateTable
+from home_mixer.filters.related_ids import original_ids
+from home_mixer.query import ScoredPostsQuery
+
+
+class DedupConversationFilter(Filter[ScoredPostsQuery]):
+    reads = frozenset({"post_id", "reposted_post_id", "ancestors", "score"})
+
+    def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
+        best_first = np.argsort(-table["score"], kind="stable")  # NaN last
+        _, first = np.unique(_conversations(table)[best_first], return_index=True)
+        mask = np.zeros(len(table), np.bool_)
+        mask[best_first[first]] = True
+        return mask
+
+
+def _conversations(table: CandidateTable) -> NDArray[np.uint64]:
+    keys = original_ids(table).copy()
+    ancestors = table["ancestors"]
+    for row in np.flatnonzero(ancestors.astype(np.bool_)):
+        keys[row] = min(ancestors[row])
+    return keys

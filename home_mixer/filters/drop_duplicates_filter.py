@@ -1,0 +1,83 @@
+"""Each post once, knowing all that its sources knew.
+
+Of several rows with one post id the first in source order stays, and what it does not know is
+taken from the others, column by column, first one that knows; ``sources`` is the union. Deviation:
+in the original the first row wins whole, so that a post found by both sources could lose its
+ancestors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candidate_pipeline.components import MergingFilter
+from candidate_pipeline.table import CandidateTable
+from home_mixer.columns import IDENTITY_COLUMNS
+from home_mixer.query import ScoredPostsQuery
+
+_MERGED = tuple(column.name for column in IDENTITY_COLUMNS)
+_Rows = NDArray[np.intp]
+
+
+class DropDuplicatesFilter(MergingFilter[ScoredPostsQuery]):
+    reads = frozenset({"post_id", "sources", *_MERGED})
+    optional_writes = frozenset({"sources", *_MERGED})
+
+    def merge(
+        self, query: ScoredPostsQuery, table: CandidateTable
+    ) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
+        keep = np.ones(len(table), np.bool_)
+        columns: dict[str, NDArray[Any]] = {}
+        for winners, losers in _pairs(table["post_id"]):
+            keep[losers] = False
+            _merge_sources(table, columns, winners, losers)
+            for name in _MERGED:
+                _merge_column(table, columns, name, winners, losers)
+        return keep, columns
+
+
+def _pairs(post_ids: NDArray[np.uint64]) -> Iterator[tuple[_Rows, _Rows]]:
+    """(first rows, their second rows), then (first rows, their third rows), and so on."""
+    order = np.argsort(post_ids, kind="stable")
+    ordered = post_ids[order]
+    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
+    sizes = np.diff(np.r_[starts, len(order)])
+    for nth in range(1, int(sizes.max(initial=1))):
+        has_nth = starts[sizes > nth]
+        yield order[has_nth], order[has_nth + nth]
+
+
+def _merge_sources(
+    table: CandidateTable, columns: dict[str, NDArray[Any]], winners: _Rows, losers: _Rows
+) -> None:
+    merged = columns.setdefault("sources", table["sources"].copy())
+    merged[winners] |= table["sources"][losers]
+
+
+def _merge_column(
+    table: CandidateTable,
+    columns: dict[str, NDArray[Any]],
+    name: str,
+    winners: _Rows,
+    losers: _Rows,
+) -> None:
+    values = columns.get(name, table[name])
+    default = table.schema[name].default
+    theirs = values[losers]
+    learned = _differs(values[winners], default, False) & _differs(theirs, default, True)
+    if learned.any():
+        if name not in columns:
+            columns[name] = values.copy()
+        columns[name][winners[learned]] = theirs[learned]
+
+
+def _differs(values: NDArray[Any], default: object, wanted: bool) -> NDArray[np.bool_]:
+    """[N]: is ``values != default`` equal to ``wanted``? Tuples are compared as wholes."""
+    if values.dtype == object:
+        return np.fromiter(((v != default) == wanted for v in values), np.bool_, len(values))
+    differs: NDArray[np.bool_] = (values != default) == wanted
+    return differs

@@ -1,0 +1,1 @@
+"""From the heads' probabilities to the number that orders a feed."""

@@ -1,0 +1,188 @@
+"""Muted keywords against texts: what a word is, and when a keyword is in a text.
+
+Both sides are folded (Unicode NFKC, case, typographic apostrophes, invisible characters), then cut
+into tokens: words (letters, digits, marks and _, inner apostrophes), the same with a leading #, @
+or $ (tag, mention, ticker), and symbols such as emoji, one by one, where a joined emoji or a flag
+is one token and its skin tone is dropped. Punctuation and space separate.
+
+A keyword matches when its tokens stand in the text one after the other. A plain word also matches
+its tag and its ticker (muting "cats" mutes "#cats"), a tag only the tag, a mention only the
+mention. A keyword in a script without spaces (Chinese, Japanese, Thai, …) matches as a substring
+of the folded text. A keyword without any token (punctuation alone) matches nothing.
+The original's tokenizer is closed; these rules are ours.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+_ZERO_WIDTH_JOINER: Final = "\u200d"
+_PREFIXES: Final = "#@$"
+_APOSTROPHES: Final = {ord("’"): "'", ord("ʼ"): "'"}
+
+# Scripts that are written without spaces: tokens would be whole sentences.
+_UNSPACED_RANGES: Final = (
+    (0x0E00, 0x0EFF),  # Thai, Lao
+    (0x1000, 0x109F),  # Burmese
+    (0x1780, 0x17FF),  # Khmer
+    (0x2E80, 0x2FDF),  # radicals
+    (0x3005, 0x3007),
+    (0x3040, 0x30FF),  # kana
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x3FFFF),
+)
+
+_WORD, _SYMBOL, _JOINER, _TONE, _FLAG, _GAP = range(6)
+_ASCII_TOKEN: Final = re.compile(r"[#@$]?[a-z0-9_]+(?:'[a-z0-9_]+)*|[$+<=>^`|~]")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedText:
+    """A folded text, its tokens in order, and every form of them that a keyword may start with."""
+
+    folded: str
+    tokens: tuple[str, ...]
+    forms: frozenset[str]
+
+
+def tokenize_text(text: str) -> TokenizedText:
+    """Folds and cuts a post's text."""
+    folded = fold(text)
+    tokens = tuple(_tokens(folded))
+    plain = {token[1:] for token in tokens if len(token) > 1 and token[0] in "#$"}
+    return TokenizedText(folded, tokens, frozenset(tokens) | plain)
+
+
+def tokenize_keyword(keyword: str) -> tuple[str, ...]:
+    """The tokens that must stand one after the other."""
+    return tuple(_tokens(fold(keyword)))
+
+
+class KeywordMatcher:
+    """A viewer's muted keywords, prepared once for all texts of a request."""
+
+    def __init__(self, keywords: Iterable[str]) -> None:
+        folded = [fold(keyword).strip() for keyword in keywords]
+        self._substrings = tuple(word for word in folded if _is_unspaced(word))
+        words = [tuple(_tokens(word)) for word in folded if not _is_unspaced(word)]
+        self._words = frozenset(word[0] for word in words if len(word) == 1)
+        self._phrases = tuple(word for word in words if len(word) > 1)
+
+    def matches(self, text: TokenizedText) -> bool:
+        """Is any of the keywords in the text?"""
+        if not self._words.isdisjoint(text.forms):
+            return True
+        if any(part in text.folded for part in self._substrings):
+            return True
+        return any(
+            phrase[0] in text.forms and _stands_in(phrase, text.tokens) for phrase in self._phrases
+        )
+
+
+def fold(text: str) -> str:
+    """NFKC, case folded, one kind of apostrophe, no invisible characters but the emoji joiner."""
+    if text.isascii():
+        return text.lower()
+    composed = unicodedata.normalize("NFKC", text).casefold()
+    composed = unicodedata.normalize("NFKC", composed).translate(_APOSTROPHES)
+    return "".join(char for char in composed if not _is_invisible(char))
+
+
+def _stands_in(phrase: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
+    size = len(phrase)
+    return any(
+        all(map(_token_matches, phrase, tokens[start : start + size]))
+        for start in range(len(tokens) - size + 1)
+    )
+
+
+def _token_matches(wanted: str, token: str) -> bool:
+    return wanted == token or (token[0] in "#$" and wanted == token[1:])
+
+
+def _tokens(folded: str) -> Iterator[str]:
+    if folded.isascii():
+        return (match.group() for match in _ASCII_TOKEN.finditer(folded))
+    return _unicode_tokens(folded)
+
+
+def _unicode_tokens(folded: str) -> Iterator[str]:
+    at, end = 0, len(folded)
+    while at < end:
+        kind = _kind(folded[at])
+        if kind == _WORD or _opens_word(folded, at):
+            stop = _word_end(folded, at + 1)
+        elif kind in (_SYMBOL, _FLAG):
+            stop = _symbol_end(folded, at)
+        else:
+            at += 1
+            continue
+        yield "".join(char for char in folded[at:stop] if _kind(char) != _TONE)
+        at = stop
+
+
+def _opens_word(folded: str, at: int) -> bool:
+    followed = at + 1 < len(folded) and _kind(folded[at + 1]) == _WORD
+    return folded[at] in _PREFIXES and followed
+
+
+def _word_end(folded: str, at: int) -> int:
+    """Where the word that goes on at ``at`` ends."""
+    while at < len(folded):
+        inner = folded[at] == "'" and _kind(folded[at - 1]) == _WORD
+        if _kind(folded[at]) != _WORD and not (
+            inner and at + 1 < len(folded) and _kind(folded[at + 1]) == _WORD
+        ):
+            break
+        at += 1
+    return at
+
+
+def _symbol_end(folded: str, at: int) -> int:
+    """Where the symbol at ``at`` ends: with its tone, what is joined to it, its flag's twin."""
+    first = _kind(folded[at])
+    at += 1
+    while at < len(folded):
+        kind = _kind(folded[at])
+        if kind == _JOINER and at + 1 < len(folded):
+            at += 2
+        elif kind == _TONE:
+            at += 1
+        elif kind == _FLAG and first == _FLAG:
+            return at + 1
+        else:
+            break
+    return at
+
+
+@lru_cache(maxsize=8_192)
+def _kind(char: str) -> int:
+    if char == _ZERO_WIDTH_JOINER:
+        return _JOINER
+    if "\U0001f3fb" <= char <= "\U0001f3ff":
+        return _TONE
+    if "\U0001f1e6" <= char <= "\U0001f1ff":
+        return _FLAG
+    category = unicodedata.category(char)
+    if char == "_" or category[0] in "LNM":
+        return _WORD
+    return _SYMBOL if category[0] == "S" else _GAP
+
+
+@lru_cache(maxsize=8_192)
+def _is_invisible(char: str) -> bool:
+    """Format characters and variation selectors, which a reader does not see."""
+    if char == _ZERO_WIDTH_JOINER:
+        return False
+    return unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f"
+
+
+def _is_unspaced(text: str) -> bool:
+    return any(low <= ord(char) <= high for char in text for low, high in _UNSPACED_RANGES)
