@@ -32,7 +32,7 @@ def _contains(sorted_ids: NDArray[np.uint64], wanted: np.uint64) -> bool:
 @numba.njit(nogil=True, cache=True)
 def _worse(score_a: np.float32, id_a: np.uint64, score_b: np.float32, id_b: np.uint64) -> bool:
     """Whether a ranks behind b."""
-    return score_a < score_b or (score_a == score_b and id_a < id_b)
+    return bool(score_a < score_b or (score_a == score_b and id_a < id_b))
 
 
 @numba.njit(nogil=True, cache=True)

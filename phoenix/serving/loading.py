@@ -1,0 +1,149 @@
+"""Turns a checkpoint into a model in service, or refuses it with the reason.
+
+A model is taken only if it compiles, answers finite numbers on a made-up batch, and answers the
+same number for a candidate alone, among others, in another order and beside other viewers.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from phoenix.checkpoint import load_ranker, load_retrieval
+from phoenix.config import ModelConfig
+from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.serving.programs import (
+    Shapes,
+    compile_ranker,
+    compile_retrieval,
+    slice_candidates,
+)
+from phoenix.serving.served import Scores, ServedRanker, ServedRetrieval
+
+# Largest difference of a probability between two ways to ask for it. Rounding of sums in another
+# order stays below 5e-6 in float32 (measured); bfloat16 keeps three decimal digits.
+PROBABILITY_DIFFERENCE_MAX = {"float32": 1e-5, "bfloat16": 2e-2}
+UNIT_LENGTH_ERROR_MAX = 1e-3  # a tower that does not normalise is broken; rounding is 1e-6
+_CHECK_SEED = 20261121  # any fixed number: the check is the same for every checkpoint
+
+
+class ModelRefusedError(ValueError):
+    """The checkpoint is readable but must not serve; the message says what it did."""
+
+
+def load_served_ranker(path: Path, shapes: Shapes, running: ServedRanker | None) -> ServedRanker:
+    """Blocks for seconds. Raises CheckpointError, ModelRefusedError or TypeError."""
+    config, checkpoint = load_ranker(path)
+    params = jax.device_put(checkpoint.params)
+    if running is not None and running.programs.config == config:
+        programs = running.programs
+    else:
+        programs = compile_ranker(config, params, shapes)
+    served = ServedRanker(checkpoint.model_version, programs, params)
+    check_ranker(served)
+    return served
+
+
+def load_served_retrieval(
+    path: Path, shapes: Shapes, running: ServedRetrieval | None
+) -> ServedRetrieval:
+    """Blocks for seconds. Raises CheckpointError, ModelRefusedError or TypeError."""
+    config, checkpoint = load_retrieval(path)
+    params = jax.device_put(checkpoint.params)
+    if running is not None and running.programs.config == config:
+        programs = running.programs
+    else:
+        programs = compile_retrieval(config, params, shapes)
+    served = ServedRetrieval(checkpoint.model_version, programs, params)
+    check_retrieval(served)
+    return served
+
+
+def check_ranker(model: ServedRanker) -> None:
+    """Runs every compiled shape once. Raises ModelRefusedError."""
+    config, shapes = model.programs.config, model.programs.shapes
+    rng = np.random.default_rng(_CHECK_SEED)
+    contexts = [made_up_context(config, rng) for _ in range(shapes.merged_viewers)]
+    caches = [model.encode(context) for context in contexts]
+    small, large = shapes.merged_candidates, shapes.candidate_buckets[-1]
+    candidates = made_up_candidates(config, rng, large)
+    whole = model.score_one(caches[0], candidates, large)
+    _require_finite(whole)
+    order = rng.permutation(large)
+    shuffled = CandidateInputs(*(values[:, order] for values in candidates))
+    _require_equal(model, whole, model.score_one(caches[0], shuffled, large), order, "reordered")
+    few = slice_candidates(candidates, 0, small)
+    merged = model.score_merged(caches, [few] * len(caches))
+    _require_equal(model, whole, merged[0], np.arange(small), "beside other viewers")
+    for bucket in shapes.candidate_buckets:
+        alone = model.score_one(caches[0], slice_candidates(candidates, 0, 1), bucket)
+        _require_equal(model, whole, alone, np.arange(1), f"alone in a bucket of {bucket}")
+
+
+def check_retrieval(model: ServedRetrieval) -> None:
+    """Runs every compiled shape once. Raises ModelRefusedError."""
+    rng = np.random.default_rng(_CHECK_SEED)
+    user = model.user_vector(made_up_context(model.programs.config, rng))
+    for size in model.programs.shapes.post_buckets:
+        ids = rng.integers(1, 1 << 62, (2, size)).astype(np.uint64)
+        vectors = np.concatenate([user[None], model.post_vectors(ids[0], ids[1])])
+        error = float(np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1).max())
+        if not error <= UNIT_LENGTH_ERROR_MAX:  # NaN fails too
+            raise ModelRefusedError(f"a tower's vectors miss unit length by {error}")
+
+
+def made_up_context(config: ModelConfig, rng: np.random.Generator) -> ContextInputs:
+    """A viewer [1, S, …] with a half-full random history."""
+    length, hashes = config.history_length, config.num_hashes
+    mask = (np.arange(length) >= length // 2)[None]
+
+    def rows(limit: int) -> Any:
+        return (rng.integers(1, limit, (1, length, hashes)) * mask[..., None]).astype(np.int32)
+
+    actions = rng.random((1, length, config.num_actions)) < 0.3
+    return ContextInputs(
+        user_hashes=rng.integers(1, config.user_rows, (1, hashes)).astype(np.int32),
+        history_post_hashes=rows(config.post_rows),
+        history_author_hashes=rows(config.author_rows),
+        history_actions=(actions * mask[..., None]).astype(np.float32),
+        history_dwell_seconds=np.where(mask, rng.exponential(9.0, mask.shape), -1).astype(
+            np.float32
+        ),
+        history_surface=np.zeros((1, length), np.int32),
+        history_age_seconds=(rng.exponential(9e4, mask.shape) * mask).astype(np.float32),
+        history_mask=mask,
+    )
+
+
+def made_up_candidates(
+    config: ModelConfig, rng: np.random.Generator, count: int
+) -> CandidateInputs:
+    """Random posts [1, C, …]."""
+    shape = (1, count, config.num_hashes)
+    return CandidateInputs(
+        post_hashes=rng.integers(1, config.post_rows, shape).astype(np.int32),
+        author_hashes=rng.integers(1, config.author_rows, shape).astype(np.int32),
+        surface=np.ones((1, count), np.int32),
+        age_seconds=rng.exponential(9e4, (1, count)).astype(np.float32),
+    )
+
+
+def probability_difference(one: Scores, other: Scores) -> float:
+    """Largest difference of a probability; NaN if either holds one."""
+    return float(np.abs(np.exp(one.log_probs) - np.exp(other.log_probs)).max(initial=0.0))
+
+
+def _require_finite(scores: Scores) -> None:
+    if not (np.isfinite(scores.log_probs).all() and np.isfinite(scores.dwell_seconds).all()):
+        raise ModelRefusedError("the model answers numbers that are not finite")
+
+
+def _require_equal(model: ServedRanker, whole: Scores, other: Scores, order: Any, how: str) -> None:
+    """`other` scores the candidates `order` of `whole`, asked for in another way."""
+    difference = probability_difference(Scores(*(values[order] for values in whole)), other)
+    limit = PROBABILITY_DIFFERENCE_MAX[model.programs.config.compute_dtype]
+    if not difference <= limit:  # NaN fails too
+        raise ModelRefusedError(
+            f"a candidate's probability differs by {difference:.2g} when {how}; at most {limit}"
+        )

@@ -1,0 +1,143 @@
+"""The compiled shapes of both models. Parameters are arguments, so that a new checkpoint of the
+same configuration runs the programs of the old one and costs no compilation.
+
+B viewers of one call, C candidates, S history, A actions, N posts, D width of the towers.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from phoenix.config import RankerConfig, RetrievalConfig
+from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.layers import KeysValues
+from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
+from phoenix.retrieval import RetrievalModel
+
+Program = Callable[..., Any]
+Params = Mapping[str, Any]
+
+COMPILE_THREADS = 4  # XLA compiles outside the GIL; more threads than this wait for cores
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What is compiled: few shapes, because each costs half a second before SERVING."""
+
+    candidate_buckets: tuple[int, ...] = (64, 512)  # C of one viewer's call, ascending
+    merged_viewers: int = 8  # B of a call that several small requests share
+    post_buckets: tuple[int, ...] = (64, 1024)  # N of the post tower: live posts, whole corpus
+
+    @property
+    def merged_candidates(self) -> int:
+        """C of a shared call: only requests of the smallest bucket are merged."""
+        return self.candidate_buckets[0]
+
+
+@dataclass(frozen=True, slots=True)
+class RankerPrograms:
+    """`encode` one context; `score` caches of B viewers with C candidates each, by (B, C)."""
+
+    config: RankerConfig
+    shapes: Shapes
+    encode: Program  # (params, ContextInputs [1, S]) -> ContextCache
+    score: Mapping[tuple[int, int], Program]  # (params, B caches, candidates) -> log_probs, dwell
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalPrograms:
+    """`user` encodes one viewer, `posts` the posts of one bucket."""
+
+    config: RetrievalConfig
+    shapes: Shapes
+    user: Program  # (params, ContextInputs [1, S]) -> [1, D]
+    posts: Mapping[int, Program]  # N -> (params, hashes [N, J], author hashes [N, J]) -> [N, D]
+
+
+def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> RankerPrograms:
+    """Every program of the ranker, compiled side by side. Raises TypeError for odd parameters."""
+    ranker = Ranker(config)
+
+    def score(
+        params: Params, caches: Sequence[ContextCache], candidates: CandidateInputs
+    ) -> tuple[jax.Array, jax.Array]:
+        output = ranker.score(params, stack_caches(caches), candidates)
+        return output.log_probs, output.dwell_seconds
+
+    context = dummy_context(config, 1, config.history_length)
+    cache = jax.eval_shape(ranker.encode, params, context)
+    sizes = [(1, bucket) for bucket in shapes.candidate_buckets]
+    sizes.append((shapes.merged_viewers, shapes.merged_candidates))
+    jobs: list[tuple[Program, tuple[Any, ...]]] = [(ranker.encode, (params, context))]
+    for viewers, count in sizes:
+        candidates = dummy_candidates(config, viewers, count)
+        jobs.append((score, (params, (cache,) * viewers, candidates)))
+    encode, *scores = _compile_all(jobs)
+    return RankerPrograms(config, shapes, encode, dict(zip(sizes, scores, strict=True)))
+
+
+def compile_retrieval(config: RetrievalConfig, params: Params, shapes: Shapes) -> RetrievalPrograms:
+    """Both towers, compiled side by side. Raises TypeError for odd parameters."""
+    model = RetrievalModel(config)
+    context = dummy_context(config, 1, config.history_length)
+    jobs: list[tuple[Program, tuple[Any, ...]]] = [(model.user_tower, (params, context))]
+    for size in shapes.post_buckets:
+        hashes = np.zeros((size, config.num_hashes), np.int32)
+        jobs.append((model.candidate_tower, (params, hashes, hashes)))
+    user, *posts = _compile_all(jobs)
+    return RetrievalPrograms(
+        config, shapes, user, dict(zip(shapes.post_buckets, posts, strict=True))
+    )
+
+
+def stack_caches(caches: Sequence[ContextCache]) -> ContextCache:
+    """Caches of one viewer each → one of B viewers; layers hold B second, the rest first."""
+    if len(caches) == 1:
+        return caches[0]
+    keys = jnp.concatenate([cache.layers.keys for cache in caches], axis=1)
+    values = jnp.concatenate([cache.layers.values for cache in caches], axis=1)
+    rest = (
+        jnp.concatenate(arrays) for arrays in zip(*(cache[1:] for cache in caches), strict=True)
+    )
+    return ContextCache(KeysValues(keys, values), *rest)
+
+
+def pad_candidates(inputs: CandidateInputs, size: int) -> CandidateInputs:
+    """[1, c, …] → [1, size, …] with padding candidates behind."""
+    missing = size - inputs.surface.shape[1]
+
+    def padded(values: Any, fill: float) -> Any:
+        widths = [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2)
+        return np.pad(values, widths, constant_values=fill)
+
+    return CandidateInputs(
+        post_hashes=padded(inputs.post_hashes, 0),
+        author_hashes=padded(inputs.author_hashes, 0),
+        surface=padded(inputs.surface, 0),
+        age_seconds=padded(inputs.age_seconds, -1.0),
+    )
+
+
+def slice_candidates(inputs: CandidateInputs, start: int, stop: int) -> CandidateInputs:
+    """Candidates [start, stop) of [1, C, …] inputs."""
+    return CandidateInputs(*(values[:, start:stop] for values in inputs))
+
+
+def context_rows(inputs: ContextInputs, row: int) -> ContextInputs:
+    """One viewer [1, S, …] of a batch."""
+    return ContextInputs(*(values[row : row + 1] for values in inputs))
+
+
+def _compile_all(jobs: Sequence[tuple[Program, tuple[Any, ...]]]) -> list[Program]:
+    def compile_one(job: tuple[Program, tuple[Any, ...]]) -> Program:
+        function, arguments = job
+        program: Program = jax.jit(function).lower(*arguments).compile()
+        return program
+
+    with ThreadPoolExecutor(COMPILE_THREADS, "phoenix-compile") as pool:
+        return list(pool.map(compile_one, jobs))
