@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,13 +78,13 @@ def encode_post(state: PostState) -> bytes:
 
 def decode_post(value: bytes) -> PostState:
     """The inverse of `encode_post`."""
-    _, flags, labels, status_at_ms, labels_at_ms, created_at_ms, author_id, *rest = struct.unpack(
-        POST_HEADER_FORMAT, value[:POST_HEADER_BYTES]
-    )
+    fields: tuple[Any, ...] = struct.unpack(POST_HEADER_FORMAT, value[:POST_HEADER_BYTES])
+    _, flags, labels, status_at_ms, labels_at_ms, created_at_ms, author_id, *rest = fields
     content = None
     if flags & HAS_CONTENT:
         text = value[POST_HEADER_BYTES:].decode()
-        content = PostContent(author_id, created_at_ms, *rest, bool(flags & HAS_MEDIA), text)
+        has_media = bool(flags & HAS_MEDIA)
+        content = PostContent._make((author_id, created_at_ms, *rest, has_media, text))
     return PostState(
         content=content,
         deleted=bool(flags & DELETED),

@@ -35,7 +35,7 @@ class LmdbDirectory:
         self._map_bytes = map_bytes
         path.mkdir(parents=True, exist_ok=True)
         with self._errors():
-            self._env = lmdb.open(
+            self._env: Any = lmdb.open(
                 str(path),
                 map_size=map_bytes,
                 max_dbs=len(databases) + 1,

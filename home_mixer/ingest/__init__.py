@@ -1,0 +1,1 @@
+"""From events to feature stores: decoding, and the handler that a consumer supervises."""

@@ -1,0 +1,76 @@
+"""Deployment settings of home_mixer and of its ingester: flags, environment, file, defaults."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+from home_mixer.clients.lmdb_directory import MAP_BYTES_DEFAULT
+from service_kit.ranking_weights import DEFAULT_TABLE
+from service_kit.settings import PORT_MAX, ServiceSettings
+
+MAP_BYTES_MIN, MAP_BYTES_MAX = 1 << 20, 1 << 44
+FEATURE_MAP_DOC = "largest size of each feature map; the file grows with the data, not to this size"
+
+
+class HomeMixerSettings(ServiceSettings):
+    """Everything that a deployment decides about home_mixer; ranking has its own parameters."""
+
+    model_config = SettingsConfigDict(env_prefix="HOME_MIXER__")
+
+    grpc_port: int = Field(50051, ge=0, le=PORT_MAX, description="gRPC port; 0 picks a free one")
+    thunder_address: str = Field("127.0.0.1:50052", description="host:port of thunder")
+    phoenix_address: str = Field("127.0.0.1:50053", description="host:port of the ranker")
+    retrieval_address: str = Field(
+        "", description="host:port of retrieval where it is not the ranker's; empty: the same"
+    )
+    request_budget_ms: float = Field(
+        1_000.0, ge=10, le=60_000, description="longest time for one feed; a nearer deadline wins"
+    )
+    thunder_budget_ms: float = Field(200.0, ge=1, le=60_000, description="for one call of thunder")
+    retrieval_budget_ms: float = Field(300.0, ge=1, le=60_000, description="for one retrieval")
+    ranker_budget_ms: float = Field(600.0, ge=1, le=60_000, description="for scoring one feed")
+    store_budget_ms: float = Field(200.0, ge=1, le=60_000, description="for one store's answer")
+    max_concurrent_requests: int = Field(
+        64, ge=1, le=10_000, description="feeds at once before RESOURCE_EXHAUSTED"
+    )
+    feature_map_bytes: int = Field(
+        MAP_BYTES_DEFAULT, ge=MAP_BYTES_MIN, le=MAP_BYTES_MAX, description=FEATURE_MAP_DOC
+    )
+    feature_threads: int = Field(4, ge=1, le=64, description="threads that read the feature stores")
+    params: str = Field(
+        DEFAULT_TABLE, description="name of a parameter table, or a .json or .toml file"
+    )
+    params_reload_seconds: float = Field(
+        5.0, ge=0.1, le=3600, description="how often a parameter file is looked at"
+    )
+    user_features_stale_seconds: int = Field(
+        600, ge=0, le=86_400, description="how old last known blocks and mutes may be in an outage"
+    )
+    user_features_cache_viewers: int = Field(
+        10_000, ge=0, le=10_000_000, description="viewers whose last known lists are kept for that"
+    )
+
+    @property
+    def retrieval_target(self) -> str:
+        """Where retrieval is called."""
+        return self.retrieval_address or self.phoenix_address
+
+
+class IngesterSettings(ServiceSettings):
+    """The process that fills the feature stores from the event topics."""
+
+    model_config = SettingsConfigDict(env_prefix="INGESTER__")
+
+    batch_records: int = Field(20_000, ge=1, le=1_000_000, description="events a transaction")
+    flush_interval_ms: float = Field(
+        20.0, ge=0, le=10_000, description="how long a new event may wait for company"
+    )
+    feature_map_bytes: int = Field(
+        MAP_BYTES_DEFAULT, ge=MAP_BYTES_MIN, le=MAP_BYTES_MAX, description=FEATURE_MAP_DOC
+    )
+    post_retention_hours: int = Field(
+        168, ge=1, le=24 * 365, description="how long posts are kept; reposts quote older ones"
+    )
+    trim_interval_seconds: float = Field(60.0, ge=1, le=86_400, description="between two trimmings")
+    trim_posts_max: int = Field(10_000, ge=1, le=1_000_000, description="posts a trimming's batch")
