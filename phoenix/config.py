@@ -11,15 +11,8 @@ import json
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, Self
 
-from protos import actions_pb2
+from service_kit.action_list import ACTION_LIST_VERSION, MODEL_ACTIONS
 
-ACTION_LIST_VERSION = int(actions_pb2.ACTION_LIST_VERSION_CURRENT)
-DISCRETE_ACTION_COUNT = 18  # heads of January 2026; the nineteenth, dwell_time, is a regression
-MODEL_ACTIONS: tuple[str, ...] = tuple(
-    value.name.removeprefix("ACTION_").lower()
-    for value in actions_pb2.Action.DESCRIPTOR.values
-    if 1 <= value.number <= DISCRETE_ACTION_COUNT
-)
 NUM_SURFACES = 16  # categories of the original's product surface table
 MAX_HASHES = 2  # hash functions with published constants (upstream, May 2026)
 

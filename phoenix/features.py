@@ -27,7 +27,7 @@ class ContextInputs(NamedTuple):
     history_actions: Array  # [B, S, A] float32, multi-hot
     history_dwell_seconds: Array  # [B, S] float32, −1 = unknown
     history_surface: Array  # [B, S] int32
-    history_age_seconds: Array  # [B, S] float32, context time − event time
+    history_age_seconds: Array  # [B, S] float32, context time − event time; −1 = unknown
     history_mask: Array  # [B, S] bool, True = an event
 
 
@@ -91,7 +91,7 @@ def context_inputs(config: ModelConfig, batch: ContextLike) -> ContextInputs:
             f"{config.num_actions} actions: {', '.join(config.action_names)}"
         )
     dwell = np.asarray(batch.history_dwell_seconds, np.float32)
-    known = mask & (dwell >= 0)  # False for NaN too
+    known = mask & (dwell > 0)  # 0 and NaN say unknown, as on the wire
     return ContextInputs(
         user_hashes=user_hashes(config, batch.viewer_ids),
         history_post_hashes=_masked(post_hashes(config, batch.history_post_ids), mask),

@@ -25,7 +25,7 @@ from phoenix.tables import CandidateRows, ContextRows
 
 Array = jax.Array
 
-GAP_BUCKETS = 24  # ⌊log2(1 + minutes)⌋ up to 2^23 minutes, 16 years
+GAP_BUCKETS = 25  # unknown, then ⌊log2(1 + minutes)⌋ up to 2^23 minutes, 16 years
 DWELL_HIDDEN = 64  # upstream, 2026-05
 
 
@@ -79,9 +79,7 @@ class Tokens(hk.Module):
         return table("surface", c.num_surfaces, c.embedding_width)[surface]
 
     def _gap(self, age_seconds: Array) -> Array:
-        minutes = jnp.maximum(age_seconds, 0.0) / 60.0
-        bucket = jnp.clip(jnp.floor(jnp.log2(1.0 + minutes)), 0, GAP_BUCKETS - 1).astype(jnp.int32)
-        return table("time_gap", GAP_BUCKETS, self._config.embedding_width)[bucket]
+        return table("time_gap", GAP_BUCKETS, self._config.embedding_width)[gap_bucket(age_seconds)]
 
     def _post_age(self, age_seconds: Array) -> Array:
         c = self._config
@@ -106,6 +104,12 @@ class Tokens(hk.Module):
 def flat_hashes(rows: Array) -> Array:
     """[..., J, E] → [..., J · E]."""
     return rows.reshape(*rows.shape[:-2], rows.shape[-2] * rows.shape[-1])
+
+
+def gap_bucket(age_seconds: Array) -> Array:
+    """0 unknown; then 1 + ⌊log2(1 + minutes)⌋, the last for all that is older."""
+    doublings = jnp.floor(jnp.log2(1.0 + jnp.maximum(age_seconds, 0.0) / 60.0)) + 1
+    return jnp.where(age_seconds < 0, 0, jnp.minimum(doublings, GAP_BUCKETS - 1)).astype(jnp.int32)
 
 
 def post_age_bucket(age_seconds: Array, granularity_minutes: int, max_minutes: int) -> Array:

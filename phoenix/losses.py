@@ -1,0 +1,83 @@
+"""What training minimises.
+
+Glossary: B batch, C candidates, A actions, G uniform negatives.
+
+* Actions: sigmoid cross-entropy, summed over the actions, mean over the weighted candidates.
+* Dwell: Huber on log1p of seconds, where the dwell is known; and, for the mean correction alone,
+  Poisson deviance on seconds, whose optimum makes Σ predicted = Σ observed.
+* Retrieval: softmax of the positive against the other examples' positives and uniform negatives,
+  each logit less the log of how often its post is expected among the negatives (log-Q).
+
+Source: the original's losses (2026-08); the mean correction is ours.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from phoenix.ranker import RankerOutput
+
+Array = jax.Array
+Parts = dict[str, Array]
+
+HUBER_DELTA = 1.0  # in log1p of seconds: a factor of e
+CORRECTION_SCALE = 1.0 / 30.0  # seconds → the order of one, so that clipping treats all alike
+SAME_POST = -1e9  # logit of a negative that is the positive itself
+
+
+def ranker_loss(
+    output: RankerOutput,
+    labels: Array,
+    dwell_seconds: Array,
+    weight: Array,
+    action_weights: Array,
+    dwell_weight: float,
+) -> tuple[Array, Parts]:
+    """Labels [B, C, A], dwell [B, C] (NaN unknown), weight [B, C], action_weights [A]."""
+    total = jnp.maximum(weight.sum(), 1e-6)
+    entropy = optax.sigmoid_binary_cross_entropy(output.logits, labels) * action_weights
+    actions = (entropy.sum(axis=-1) * weight).sum() / total
+    known = jnp.isfinite(dwell_seconds)
+    seconds = jnp.where(known, dwell_seconds, 0.0)
+    known_weight = weight * known
+    known_total = jnp.maximum(known_weight.sum(), 1e-6)
+    error = optax.huber_loss(output.dwell_log, jnp.log1p(seconds), HUBER_DELTA)
+    dwell = (error * known_weight).sum() / known_total
+    predicted = output.dwell_seconds
+    poisson = predicted - seconds * jnp.log(predicted + 1e-6)
+    correction = CORRECTION_SCALE * (poisson * known_weight).sum() / known_total
+    loss = actions + dwell_weight * dwell + correction
+    return loss, {"actions": actions, "dwell": dwell}
+
+
+def retrieval_loss(
+    users: Array,
+    positives: Array,
+    negatives: Array,
+    scale: Array,
+    positive_ids: Array,
+    negative_ids: Array,
+    positive_log_q: Array,
+    negative_log_q: Array,
+    weight: Array,
+) -> tuple[Array, Parts]:
+    """Unit vectors [B, O], [B, O], [G, O]; ids and log-probabilities [B], [G]; weight [B].
+
+    Ids only mark equal posts: any integers that differ where posts do.
+    """
+    batch, drawn = positives.shape[0], negatives.shape[0]
+    # Expected number of times that a post is among the negatives: draws · probability of a draw.
+    in_batch = scale * users @ positives.T - positive_log_q - jnp.log(float(batch))
+    uniform = scale * users @ negatives.T - negative_log_q - jnp.log(float(max(drawn, 1)))
+    own = jnp.eye(batch, dtype=bool)
+    same = (positive_ids[:, None] == positive_ids[None, :]) & ~own
+    same_uniform = positive_ids[:, None] == negative_ids[None, :]
+    logits = jnp.concatenate(
+        [jnp.where(same, SAME_POST, in_batch), jnp.where(same_uniform, SAME_POST, uniform)], axis=1
+    )
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, jnp.arange(batch))
+    total = jnp.maximum(weight.sum(), 1e-6)
+    hit = (logits.argmax(axis=1) == jnp.arange(batch)).astype(jnp.float32)
+    return (losses * weight).sum() / total, {"recall_at_1": (hit * weight).sum() / total}

@@ -1,0 +1,200 @@
+"""What the trainer trains: a model, its batches, its inputs and its loss, for each of the two.
+
+Glossary: B batch, S history, C candidates, G uniform negatives, J hashes, E table width.
+
+A task tells the trainer which table rows a batch reads (`hashes`) and computes the loss from those
+rows, so that gradients are taken by rows and never by whole tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from phoenix.config import RankerConfig, RetrievalConfig
+from phoenix.data.batches import RankerBatch, RankerBatches
+from phoenix.data.impressions import Impressions
+from phoenix.data.retrieval_batches import RetrievalBatch, RetrievalBatches
+from phoenix.features import author_hashes, context_inputs, post_hashes, ranker_inputs
+from phoenix.losses import Parts, ranker_loss, retrieval_loss
+from phoenix.ranker import Ranker
+from phoenix.retrieval import RetrievalModel
+from phoenix.tables import CandidateRows, ContextRows
+from phoenix.training_options import TrainingOptions
+
+Array = jax.Array
+Inputs = Any  # a pytree of arrays
+Hashes = Mapping[str, Sequence[Any]]
+Rows = Mapping[str, Sequence[Array]]
+
+RATE_MIN = 1e-5  # base rates are clipped here, so that an action never seen has a finite logit
+
+
+class Batches(Protocol):
+    """Endless, resumable batches (`phoenix.data`)."""
+
+    def next_batch(self) -> Any: ...
+    def state_dict(self) -> dict[str, int]: ...
+    def load_state_dict(self, state: Mapping[str, int]) -> None: ...
+
+
+class Task(Protocol):
+    """One model under training."""
+
+    @property
+    def config(self) -> RankerConfig | RetrievalConfig: ...
+    @property
+    def batches(self) -> Batches: ...
+    def init(self, seed: int) -> dict[str, Any]: ...
+    def inputs(self, batch: Any) -> Inputs: ...
+    def hashes(self, inputs: Inputs) -> Hashes: ...
+    def loss(self, dense: Any, rows: Rows, inputs: Inputs) -> tuple[Array, Parts]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class RankerTask:
+    """Predict what each impression led to."""
+
+    config: RankerConfig
+    batches: RankerBatches
+    impressions: Impressions
+    options: TrainingOptions
+
+    @classmethod
+    def of(
+        cls, impressions: Impressions, config: RankerConfig, options: TrainingOptions
+    ) -> RankerTask:
+        if impressions.action_names != config.action_names:
+            raise ValueError(
+                f"the data has the actions {impressions.action_names}, the model "
+                f"{config.action_names}: use config.with_actions(impressions.action_names)"
+            )
+        batches = RankerBatches(
+            impressions,
+            history_length=config.history_length,
+            candidates=options.candidates,
+            batch_size=options.batch_size,
+            seed=options.seed,
+        )
+        return cls(config, batches, impressions, options)
+
+    def init(self, seed: int) -> dict[str, Any]:
+        """Fresh parameters whose first prediction is each action's base rate."""
+        params = Ranker(self.config).init(seed)
+        head = params["dense"]["ranker"]
+        head["head_bias"] = jnp.asarray(_base_logits(self.impressions))
+        return params
+
+    def inputs(self, batch: RankerBatch) -> Inputs:
+        context, candidates = ranker_inputs(self.config, batch)
+        return context, candidates, batch.labels, batch.dwell_seconds, batch.weight
+
+    def hashes(self, inputs: Inputs) -> Hashes:
+        context, candidates, *_ = inputs
+        return {
+            "user": (context.user_hashes,),
+            "post": (context.history_post_hashes, candidates.post_hashes),
+            "author": (context.history_author_hashes, candidates.author_hashes),
+        }
+
+    def loss(self, dense: Any, rows: Rows, inputs: Inputs) -> tuple[Array, Parts]:
+        context, candidates, labels, dwell_seconds, weight = inputs
+        ranker = Ranker(self.config)
+        context_rows = ContextRows(rows["user"][0], rows["post"][0], rows["author"][0])
+        cache = ranker.encode_rows(dense, context_rows, context)
+        candidate_rows = CandidateRows(rows["post"][1], rows["author"][1])
+        output = ranker.score_rows(dense, cache, candidate_rows, candidates)
+        weights = jnp.array(
+            [self.options.action_weights.get(name, 1.0) for name in self.config.action_names],
+            jnp.float32,
+        )
+        return ranker_loss(
+            output, labels, dwell_seconds, weight, weights, self.options.dwell_weight
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalTask:
+    """Find the posts that a viewer engages with among all others."""
+
+    config: RetrievalConfig
+    batches: RetrievalBatches
+
+    @classmethod
+    def of(
+        cls, impressions: Impressions, config: RetrievalConfig, options: TrainingOptions
+    ) -> RetrievalTask:
+        if impressions.action_names != config.action_names:
+            raise ValueError(
+                f"the data has the actions {impressions.action_names}, the model "
+                f"{config.action_names}: use config.with_actions(impressions.action_names)"
+            )
+        batches = RetrievalBatches(
+            impressions,
+            history_length=config.history_length,
+            batch_size=options.batch_size,
+            negatives=options.uniform_negatives,
+            seed=options.seed,
+            positive_actions=options.positive_actions,
+        )
+        return cls(config, batches)
+
+    def init(self, seed: int) -> dict[str, Any]:
+        return RetrievalModel(self.config).init(seed)
+
+    def inputs(self, batch: RetrievalBatch) -> Inputs:
+        ids = np.concatenate([batch.positive_post_ids, batch.negative_post_ids])
+        authors = np.concatenate([batch.positive_author_ids, batch.negative_author_ids])
+        _, labels = np.unique(ids, return_inverse=True)  # JAX's integers have 32 bits
+        return (
+            context_inputs(self.config, batch),
+            post_hashes(self.config, ids),
+            author_hashes(self.config, authors),
+            labels.astype(np.int32),
+            batch.positive_log_q,
+            batch.negative_log_q,
+            batch.weight,
+        )
+
+    def hashes(self, inputs: Inputs) -> Hashes:
+        context, posts, authors, *_ = inputs
+        return {
+            "user": (context.user_hashes,),
+            "post": (context.history_post_hashes, posts),
+            "author": (context.history_author_hashes, authors),
+        }
+
+    def loss(self, dense: Any, rows: Rows, inputs: Inputs) -> tuple[Array, Parts]:
+        context, _, _, labels, positive_log_q, negative_log_q, weight = inputs
+        model = RetrievalModel(self.config)
+        context_rows = ContextRows(rows["user"][0], rows["post"][0], rows["author"][0])
+        users = model.user_rows(dense, context_rows, context)
+        posts = model.candidate_rows(dense, CandidateRows(rows["post"][1], rows["author"][1]))
+        batch = users.shape[0]
+        return retrieval_loss(
+            users,
+            posts[:batch],
+            posts[batch:],
+            model.scale(dense),
+            labels[:batch],
+            labels[batch:],
+            positive_log_q,
+            negative_log_q,
+            weight,
+        )
+
+
+def _base_logits(impressions: Impressions) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """[A + 1]: log-odds of every action among the targets, and softplus⁻¹ of the mean log dwell."""
+    targets = impressions.weight > 0
+    rates = np.clip(impressions.labels[targets].mean(axis=0), RATE_MIN, 1 - RATE_MIN)
+    dwell = impressions.dwell_seconds[targets]
+    dwell = dwell[np.isfinite(dwell)]
+    mean_log = float(np.log1p(dwell).mean()) if len(dwell) else 0.0
+    dwell_bias = np.log(np.expm1(max(mean_log, 0.05)))
+    return np.append(np.log(rates / (1 - rates)), dwell_bias).astype(np.float32)
