@@ -9,16 +9,21 @@ from candidate_pipeline.table import CandidateTable, IndexArray
 
 def rank_descending(keys: AnyArray, ids: AnyArray) -> IndexArray:
     """Row numbers by descending key [n]; NaN last, equal keys by the larger id, then by row."""
-    values = keys.astype(np.float64, copy=False)
-    missing = np.isnan(values)
-    if not missing.any():
-        return np.lexsort((_descending(ids), -values))
-    return np.lexsort((_descending(ids), np.where(missing, 0.0, -values), missing))
+    falling = -keys.astype(np.float64, copy=False)  # argsort puts NaN last by itself
+    order = np.argsort(falling)
+    found = falling[order]
+    if len(found) and (np.isnan(found[-1]) or (found[1:] == found[:-1]).any()):
+        return _ranked_with_ties(falling, ids)
+    return order
 
 
-def _descending(ids: AnyArray) -> AnyArray:
-    """A key that sorts integer ids downwards; ~x, because -x overflows at the ends."""
-    return ~ids
+def _ranked_with_ties(falling: AnyArray, ids: AnyArray) -> IndexArray:
+    """The slower sort, needed only where keys are equal or missing.
+
+    ~x sorts integers downwards; -x would overflow at the ends. lexsort is stable.
+    """
+    missing = np.isnan(falling)
+    return np.lexsort((~ids, np.where(missing, 0.0, falling), missing))
 
 
 class TopKSelector(Selector[Q]):
