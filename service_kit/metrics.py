@@ -6,7 +6,8 @@ A registry of its own per ``Metrics``: nothing global, so tests and processes ne
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar, cast
 
 from prometheus_client import (
     CollectorRegistry,
@@ -19,6 +20,7 @@ from prometheus_client import (
 )
 
 SERVICE_NAME = re.compile(r"[a-z][a-z0-9_]*")
+Group = TypeVar("Group")
 LATENCY_SECONDS = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0,
 )  # fmt: skip  # from a store's half millisecond to a request given up
@@ -35,6 +37,7 @@ class Metrics:
             raise ValueError(f"service {service!r}: expected lower-case letters, digits and '_'")
         self.registry = registry or CollectorRegistry()
         self._prefix = f"foryou_{self.service}_"
+        self._groups: dict[str, Any] = {}
 
     def counter(self, name: str, doc: str, labels: Sequence[str] = ()) -> Counter:
         """Only rises; ``name`` ends in _total."""
@@ -51,6 +54,12 @@ class Metrics:
         buckets: Sequence[float] = LATENCY_SECONDS,
     ) -> Histogram:
         return Histogram(self._prefix + name, doc, labels, registry=self.registry, buckets=buckets)
+
+    def once(self, group: str, make: Callable[[Metrics], Group]) -> Group:
+        """A group of metrics that several objects share: made at the first call, then kept."""
+        if group not in self._groups:
+            self._groups[group] = make(self)
+        return cast(Group, self._groups[group])
 
     def watch_process(self) -> None:
         """Adds the process's memory, CPU and file descriptors (``process_…``)."""
