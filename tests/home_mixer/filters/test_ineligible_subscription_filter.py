@@ -1,0 +1,20 @@
+"""Paid posts reach subscribers only."""
+
+from home_mixer.filters.ineligible_subscription_filter import IneligibleSubscriptionFilter
+
+
+def test_posts_for_subscribers_need_the_viewers_subscription(make_table, make_query):
+    table = make_table(
+        {"subscription_author_id": 0},
+        {"subscription_author_id": 5},
+        {"subscription_author_id": 6},
+        {"subscription_author_id": 99},
+    )
+    query = make_query(subscribed_user_ids=[5, 42])
+    keep = IneligibleSubscriptionFilter().keep(query, table)
+    assert keep.tolist() == [True, True, False, False]
+
+
+def test_without_any_subscription_all_paid_posts_are_removed(make_table, make_query):
+    table = make_table({"subscription_author_id": 5}, {"subscription_author_id": 0})
+    assert IneligibleSubscriptionFilter().keep(make_query(), table).tolist() == [False, True]
