@@ -10,7 +10,8 @@
 | Selector      | select(query, table)                    | row numbers, best first            |
 | SideEffect    | run(query, result)                      | nothing; after the response        |
 
-Hydrate, fetch and score may be `async def` or, when they only compute, plain `def`. Let
+Hydrate, fetch and score may be `async def` or, when they only compute, plain `def`, which costs
+less: those of a wave that are `async def` run at the same time, the others before them. Let
 `asyncio.CancelledError` pass: it is how a budget ends. Computing inline cannot be interrupted; set
 `blocking = True` to run a plain `def` on a thread, where its budget holds.
 """

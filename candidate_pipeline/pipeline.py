@@ -8,7 +8,7 @@ query hydrators → sources → hydrators → filters → scorers → selector
 import asyncio
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic
 
@@ -39,6 +39,7 @@ class CandidatePipeline(Generic[Q]):
 
     id_column: the integer column that names a candidate; every source brings it.
     source_column: an integer column in which source i (declared order) sets bit i; None for none.
+    preset_columns: columns that may be read before anyone wrote them, as the schema's default.
     result_size: how many are served; None for all selected, a function if it depends on the query.
     query_type: the query's dataclass, to check query hydrators' fields at construction too.
     budget_ms: for a request that brings no nearer deadline. late_reserve_ms: the part of it that
@@ -61,6 +62,7 @@ class CandidatePipeline(Generic[Q]):
         side_effects: Sequence[SideEffect[Q]] = (),
         result_size: int | Callable[[Q], ResultSize] | None = None,
         source_column: str | None = "sources",
+        preset_columns: Collection[str] = (),
         query_type: type[Q] | None = None,
         name: str = "CandidatePipeline",
         budget_ms: float = 1_000.0,
@@ -95,6 +97,7 @@ class CandidatePipeline(Generic[Q]):
             source_column=source_column,
             query_type=query_type,
             parts=parts,
+            preset_columns=preset_columns,
             result_size_for=_size_function(result_size),
             refill_rounds_max=refill_rounds_max,
         )

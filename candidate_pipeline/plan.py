@@ -1,6 +1,6 @@
 """A pipeline's parts after the wiring checks, in the shape that a request walks through."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Generic
@@ -88,6 +88,7 @@ def build_plan(
     source_column: str | None,
     query_type: type[Q] | None,
     parts: Parts[Q],
+    preset_columns: Collection[str],
     result_size_for: Callable[[Q], ResultSize],
     refill_rounds_max: int,
 ) -> Plan[Q]:
@@ -111,7 +112,7 @@ def build_plan(
     )
     check_names([*asking, *sources, *candidate_parts, *effects])
     check_query_fields(asking, query_type)
-    flow = ColumnFlow(schema, id_column, source_column)
+    flow = ColumnFlow(schema, id_column, source_column, preset_columns)
     flow.sources(sources)
     flow.together(hydrators)
     flow.in_order(filters)

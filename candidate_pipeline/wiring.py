@@ -6,7 +6,7 @@ a request except by looking up a `Wired`.
 
 import inspect
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Generic, TypeVar
 
@@ -93,11 +93,20 @@ def waves(wired: Sequence[Wired[K]]) -> tuple[tuple[Wired[K], ...], ...]:
 class ColumnFlow:
     """Follows the columns from stage to stage: who reads what, and who wrote it before."""
 
-    def __init__(self, schema: Schema, id_column: str, source_column: str | None) -> None:
+    def __init__(
+        self,
+        schema: Schema,
+        id_column: str,
+        source_column: str | None,
+        preset_columns: Collection[str] = (),
+    ) -> None:
         self._schema = schema
         self._id_column = id_column
         self._source_column = source_column
-        self._written: set[str] = set()
+        self._written: set[str] = set(preset_columns)
+        for name in preset_columns:
+            if name not in schema:
+                raise WiringError(f"preset column {name!r} is not in the schema")
         _check_integer(schema, id_column, "id_column")
         if source_column is not None:
             _check_integer(schema, source_column, "source_column")
@@ -156,7 +165,8 @@ class ColumnFlow:
         if missing:
             raise WiringError(
                 f"{one.name} ({one.stage}) reads {', '.join(map(repr, missing))}, which nothing"
-                " before it writes; add the component or source that does, or move it earlier"
+                " before it writes; add the component or source that does, move it earlier, or, if"
+                " the schema's default is meant, name it in `preset_columns`"
             )
         return reads
 
