@@ -102,6 +102,11 @@ class Corpus:
         shown = tuple(self._posts[id_] for id_ in touched if self.is_visible(id_))
         return Changes(shown, tuple(id_ for id_ in touched if not self.is_visible(id_)))
 
+    def put_back(self, changes: Changes) -> None:
+        """Changes that could not be followed; the next `take_changes` tells them again."""
+        self._touched.update(post.post_id for post in changes.shown)
+        self._touched.update(changes.hidden)
+
     def _change(self, post_id: int, at_ms: int, *, deleted: bool) -> None:
         forgotten_at_ms = max(created_ms_of(post_id, at_ms), at_ms)
         if forgotten_at_ms < self._horizon_ms:

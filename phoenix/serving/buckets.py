@@ -1,4 +1,4 @@
-"""Splits any number of candidates into the few shapes that are compiled.
+"""Which few shapes are compiled, and how any number of candidates is cut into them.
 
 A candidate's score does not depend on its neighbours, so a request may be cut anywhere; what is
 chosen here is the cheapest cut: the least padded rows, counting a call as CALL_COST_ROWS more.
@@ -8,6 +8,25 @@ from dataclasses import dataclass
 from functools import cache
 
 CALL_COST_ROWS = 100  # a call costs 0.25 ms, a row 2.1 us; demo preset, two cores, 2026-11-21
+
+
+@dataclass(frozen=True, slots=True)
+class Shapes:
+    """What is compiled: few shapes, because each costs half a second before SERVING."""
+
+    candidate_buckets: tuple[int, ...] = (64, 512)  # C of one viewer's call, ascending
+    merged_viewers: int = 8  # B of a call that several small requests share
+    post_buckets: tuple[int, ...] = (64, 1024)  # N of the post tower: live posts, whole corpus
+
+    def __post_init__(self) -> None:
+        """Raises ValueError for sizes that do not ascend."""
+        check_ascending("candidate_buckets", self.candidate_buckets)
+        check_ascending("post_buckets", self.post_buckets)
+
+    @property
+    def merged_candidates(self) -> int:
+        """C of a shared call: only requests of the smallest bucket are merged."""
+        return self.candidate_buckets[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +40,7 @@ class Chunk:
 
 def chunks(count: int, buckets: tuple[int, ...]) -> tuple[Chunk, ...]:
     """Covers `count` candidates with chunks of the ascending sizes `buckets`; () for none."""
-    _check(buckets)
+    check_ascending("buckets", buckets)
     cut, start = [], 0
     for bucket in _cheapest(count, buckets)[1]:
         stop = min(count, start + bucket)
@@ -49,6 +68,7 @@ def _cheapest(count: int, buckets: tuple[int, ...]) -> tuple[int, tuple[int, ...
     return best
 
 
-def _check(buckets: tuple[int, ...]) -> None:
-    if not buckets or list(buckets) != sorted(set(buckets)) or buckets[0] < 1:
-        raise ValueError(f"candidate buckets {buckets}: expected distinct ascending sizes")
+def check_ascending(name: str, sizes: tuple[int, ...]) -> None:
+    """Raises ValueError unless `sizes` are one or more distinct ascending counts."""
+    if not sizes or list(sizes) != sorted(set(sizes)) or sizes[0] < 1:
+        raise ValueError(f"{name} are {sizes}, expected distinct ascending sizes from 1 on")

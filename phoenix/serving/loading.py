@@ -13,8 +13,8 @@ import numpy as np
 from phoenix.checkpoint import load_ranker, load_retrieval
 from phoenix.config import ModelConfig
 from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.serving.buckets import Shapes
 from phoenix.serving.programs import (
-    Shapes,
     compile_ranker,
     compile_retrieval,
     slice_candidates,

@@ -18,25 +18,12 @@ from phoenix.features import CandidateInputs, ContextInputs
 from phoenix.layers import KeysValues
 from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
 from phoenix.retrieval import RetrievalModel
+from phoenix.serving.buckets import Shapes
 
 Program = Callable[..., Any]
 Params = Mapping[str, Any]
 
 COMPILE_THREADS = 4  # XLA compiles outside the GIL; more threads than this wait for cores
-
-
-@dataclass(frozen=True, slots=True)
-class Shapes:
-    """What is compiled: few shapes, because each costs half a second before SERVING."""
-
-    candidate_buckets: tuple[int, ...] = (64, 512)  # C of one viewer's call, ascending
-    merged_viewers: int = 8  # B of a call that several small requests share
-    post_buckets: tuple[int, ...] = (64, 1024)  # N of the post tower: live posts, whole corpus
-
-    @property
-    def merged_candidates(self) -> int:
-        """C of a shared call: only requests of the smallest bucket are merged."""
-        return self.candidate_buckets[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,36 @@
+"""Runs phoenix as a process: `foryou serve phoenix` ends up here."""
+
+import asyncio
+import random
+
+from phoenix.serving.service import PhoenixService, configure_jax
+from phoenix.settings import PhoenixSettings
+from service_kit.clock import SystemClock
+from service_kit.embedded_log import EmbeddedLogSource
+from service_kit.event_log import TOPIC_POSTS
+from service_kit.metrics import Metrics
+from service_kit.readiness import Readiness
+from service_kit.server import run_server
+
+
+def main(settings: PhoenixSettings) -> int:
+    """Serves until SIGTERM or SIGINT; the process's exit code."""
+    return asyncio.run(serve(settings))
+
+
+async def serve(settings: PhoenixSettings) -> int:
+    """`main` in a running event loop."""
+    configure_jax(settings)
+    metrics, readiness = Metrics("phoenix"), Readiness()
+    metrics.watch_process()
+    source = EmbeddedLogSource(settings.log_dir, [TOPIC_POSTS], start="earliest")
+    service = PhoenixService(settings, source, readiness, metrics, SystemClock(), random.Random())
+    return await run_server(
+        settings,
+        name="phoenix",
+        register=service.register,
+        readiness=readiness,
+        metrics=metrics,
+        on_start=service.start,
+        on_drain=service.stop,
+    )
