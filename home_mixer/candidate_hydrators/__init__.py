@@ -1,0 +1,1 @@
+"""Facts about candidates, one component a kind of fact."""

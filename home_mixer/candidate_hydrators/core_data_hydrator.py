@@ -1,0 +1,51 @@
+"""Core data of each post: text, thread, repost, quote, media. A post without text is no error.
+
+What the store knows replaces what a source said; what it does not know stays, with
+``core_data_found`` no. Ancestors are filled for replies from retrieval too. When the store does
+not answer at all ``core_data_found`` stays unknown: see CoreDataHydrationFilter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from candidate_pipeline.components import Hydrator
+from candidate_pipeline.schema import AnyArray
+from candidate_pipeline.table import CandidateTable
+from home_mixer.candidate_hydrators.post_reads import SharedPostReads
+from home_mixer.columns import NO, YES
+from home_mixer.query import ScoredPostsQuery
+from home_mixer.sources.ancestors import ancestors_column
+
+_COPIED = (
+    "created_at_ms",
+    "in_reply_to_post_id",
+    "in_reply_to_user_id",
+    "conversation_id",
+    "reposted_post_id",
+    "reposted_user_id",
+    "text",
+)
+
+
+class CoreDataHydrator(Hydrator[ScoredPostsQuery]):
+    reads = frozenset({"post_id", "ancestors", *_COPIED} - {"text"})
+    writes = frozenset({"ancestors", "quoted_post_id", "has_media", "core_data_found", *_COPIED})
+
+    def __init__(self, posts: SharedPostReads, budget_ms: float) -> None:
+        self._posts = posts
+        self.budget_ms = budget_ms
+
+    async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
+        batch = await self._posts.get_posts(query, table["post_id"])
+        found = batch.found
+        columns: dict[str, AnyArray] = {
+            name: np.where(found, getattr(batch, name), table[name]) for name in _COPIED
+        }
+        columns["ancestors"] = ancestors_column(
+            columns["in_reply_to_post_id"], columns["conversation_id"]
+        )
+        columns["quoted_post_id"] = batch.quoted_post_id
+        columns["has_media"] = batch.has_media
+        columns["core_data_found"] = np.where(found, YES, NO).astype(np.int8)
+        return columns

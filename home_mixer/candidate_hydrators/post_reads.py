@@ -1,0 +1,41 @@
+"""One read of the post store for the components that need the same record.
+
+CoreData, VideoDuration and Subscription read different fields of one stored post. They run
+together; the first to ask starts the read, the others wait for the same answer. Nothing outlives
+the read: the next wave and the next request ask anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from home_mixer.clients.protocols import Ids, PostBatch, PostStore
+from home_mixer.query import ScoredPostsQuery
+
+
+class SharedPostReads:
+    """Joins the reads of one request that ask for the same ids while one is under way."""
+
+    def __init__(self, store: PostStore) -> None:
+        self._store = store
+        self._running: dict[str, tuple[Ids, asyncio.Task[PostBatch]]] = {}
+
+    async def get_posts(self, query: ScoredPostsQuery, post_ids: Ids) -> PostBatch:
+        """Rows [B]; raises what the store raises, to every component that waits."""
+        running = self._running.get(query.request_id)
+        if running is None or not np.array_equal(running[0], post_ids):
+            task = asyncio.ensure_future(self._store.get_posts(post_ids))
+            running = post_ids, task
+            self._running[query.request_id] = running
+            task.add_done_callback(lambda done: self._forget(query.request_id, done))
+        # shielded: one component's budget must not end the others' read
+        return await asyncio.shield(running[1])
+
+    def _forget(self, request_id: str, done: asyncio.Future[PostBatch]) -> None:
+        running = self._running.get(request_id)
+        if running is not None and running[1] is done:
+            del self._running[request_id]
+        if not done.cancelled():
+            done.exception()  # retrieved here too: every waiter may have run out of time

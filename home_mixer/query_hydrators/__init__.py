@@ -1,0 +1,1 @@
+"""What must be known about the viewer before candidates are fetched."""

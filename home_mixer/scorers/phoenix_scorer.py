@@ -1,0 +1,140 @@
+"""Asks phoenix for every action's probability for each candidate.
+
+A repost is scored as its original, by its original's author. A request carries at most
+``phoenix_max_candidates``; further candidates go in further requests at the same time, and as a
+score depends on nothing but its own candidate, the split cannot be seen. p = exp(log_prob).
+
+When phoenix does not answer, its columns stay NaN, the reason is in ``degraded_reasons``, and
+WeightedScorer ranks by its stated fallback. Deviation: the original serves such a feed as scored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from candidate_pipeline.components import Scorer
+from candidate_pipeline.errors import Degraded
+from candidate_pipeline.schema import AnyArray
+from candidate_pipeline.table import CandidateTable
+from home_mixer.clients.grpc_channel import Method, call
+from home_mixer.clients.phoenix_messages import product_surface, sequence_message
+from home_mixer.columns import HEAD_COLUMNS
+from home_mixer.deadline import call_timeout_s
+from home_mixer.query import ScoredPostsQuery
+from home_mixer.scorers.head_columns import DWELL_TIME_COLUMN, PROBABILITY_COLUMNS
+from protos import phoenix_pb2
+from service_kit.clock import Clock
+
+MODELS_REMEMBERED = 4_096  # predictions whose model can be named: far more than run at once
+
+Response = phoenix_pb2.PredictNextActionsResponse
+Predict = Method[phoenix_pb2.PredictNextActionsRequest, Response]
+
+
+class PhoenixScorer(Scorer[ScoredPostsQuery]):
+    reads = frozenset(
+        {"post_id", "author_id", "reposted_post_id", "reposted_user_id", "video_duration_ms"}
+    )
+    writes = frozenset({"last_scored_at_ms", "prediction_request_id"})
+    optional_writes = frozenset(HEAD_COLUMNS)  # those that the model has
+
+    def __init__(self, method: Predict, budget_ms: float, clock: Clock) -> None:
+        self._method = method
+        self.budget_ms = budget_ms
+        self._clock = clock
+        self._models: OrderedDict[int, str] = OrderedDict()
+
+    async def score(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
+        size = query.params.phoenix_max_candidates
+        requests = [
+            self._request(query, table.take(np.arange(at, min(at + size, len(table)))))
+            for at in range(0, len(table), size)
+        ]
+        timeout_s = call_timeout_s(self.budget_ms)
+        responses = await asyncio.gather(
+            *(call(self._method, request, timeout_s, query.request_id) for request in requests)
+        )
+        self._remember(responses)
+        columns = self._columns(requests, responses)
+        if len({response.model_version for response in responses}) > 1:
+            raise Degraded("mixed_models", columns)  # a model was swapped between two requests
+        return columns
+
+    def model_version(self, prediction_request_id: int) -> str:
+        """The model behind a recent prediction; "" when it is not known any more."""
+        return self._models.get(prediction_request_id, "")
+
+    def _request(
+        self, query: ScoredPostsQuery, table: CandidateTable
+    ) -> phoenix_pb2.PredictNextActionsRequest:
+        is_repost = table["reposted_post_id"] != 0
+        has_user = is_repost & (table["reposted_user_id"] != 0)
+        post_ids = np.where(is_repost, table["reposted_post_id"], table["post_id"])
+        author_ids = np.where(has_user, table["reposted_user_id"], table["author_id"])
+        candidates = [
+            phoenix_pb2.CandidatePost(post_id=post, author_id=author, video_duration_ms=video)
+            for post, author, video in zip(
+                post_ids.tolist(),
+                author_ids.tolist(),
+                table["video_duration_ms"].tolist(),
+                strict=True,
+            )
+        ]
+        return phoenix_pb2.PredictNextActionsRequest(
+            request_id=query.request_id,
+            sequence=sequence_message(query, query.params.scoring_sequence_length),
+            candidates=candidates,
+            product_surface=product_surface(query),
+            now_ms=query.now_ms,
+        )
+
+    def _remember(self, responses: Sequence[Response]) -> None:
+        for response in responses:
+            self._models[response.prediction_request_id] = response.model_version
+        while len(self._models) > MODELS_REMEMBERED:
+            self._models.popitem(last=False)
+
+    def _columns(
+        self,
+        requests: Sequence[phoenix_pb2.PredictNextActionsRequest],
+        responses: Sequence[Response],
+    ) -> dict[str, AnyArray]:
+        counts = [len(request.candidates) for request in requests]
+        parts = [_heads(n, response) for n, response in zip(counts, responses, strict=True)]
+        names = dict.fromkeys(name for part in parts for name in part)
+        columns: dict[str, AnyArray] = {
+            name: np.concatenate(
+                [part.get(name, np.full(n, np.nan)) for n, part in zip(counts, parts, strict=True)]
+            )
+            for name in names
+        }
+        total = sum(counts)
+        ids = np.array([response.prediction_request_id for response in responses], np.uint64)
+        columns["last_scored_at_ms"] = np.full(total, self._clock.now_ms(), np.int64)
+        columns["prediction_request_id"] = np.repeat(ids, counts)
+        return columns
+
+
+def _heads(count: int, response: Response) -> dict[str, NDArray[np.float64]]:
+    """Head columns [count] of one response; ValueError when its sizes do not fit."""
+    log_probs = np.array(response.log_probs, np.float64)
+    dwell_seconds = np.array(response.dwell_seconds, np.float64)
+    if log_probs.size != count * len(response.actions) or dwell_seconds.size not in (0, count):
+        raise ValueError(
+            f"phoenix answered {log_probs.size} log-probabilities of {len(response.actions)} "
+            f"actions and {dwell_seconds.size} dwell times for {count} candidates"
+        )
+    probabilities = np.exp(log_probs.reshape(count, len(response.actions)))
+    heads = {
+        PROBABILITY_COLUMNS[action]: probabilities[:, at]
+        for at, action in enumerate(response.actions)
+        if action in PROBABILITY_COLUMNS  # an action of a newer list has no weight here
+    }
+    if dwell_seconds.size:
+        heads[DWELL_TIME_COLUMN] = dwell_seconds
+    return heads
