@@ -114,12 +114,12 @@ class RankingParams:
     @cached_property
     def negative_weights_sum(self) -> float:
         """N: Σ of the magnitudes of the negative weights."""
-        return -sum(weight for weight in self.weights.values() if weight < 0.0)
+        return -math.fsum(weight for weight in self.weights.values() if weight < 0.0)
 
     @cached_property
     def weights_sum(self) -> float:
         """W: Σ of the positive weights of probabilities (boosts and seconds left out), plus N."""
-        positive = sum(
+        positive = math.fsum(
             weight
             for head, weight in self.weights.items()
             if weight > 0.0 and head not in CONTINUOUS_ACTIONS

@@ -100,7 +100,8 @@ def offset_scores(weighted: Reals, params: RankingParams) -> Reals:
         return np.maximum(weighted, 0.0)
     epsilon = params.negative_scores_offset
     negative = (weighted + params.negative_weights_sum) / params.weights_sum * epsilon
-    return np.where(weighted < 0.0, negative, weighted + epsilon)
+    # s can reach −N, and rounding could carry it a hair below.
+    return np.where(weighted < 0.0, np.maximum(negative, 0.0), weighted + epsilon)
 
 
 def _weights(table: CandidateTable, params: RankingParams) -> Iterator[tuple[str, float | Reals]]:
