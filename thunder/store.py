@@ -1,0 +1,304 @@
+"""Every recent post in memory: insert, delete, undelete, trim, and the query of who I follow.
+
+Concurrency: a readers–writer lock. Queries run side by side on threads (their kernels release the
+interpreter lock) and see a batch wholly or not at all; ingestion and trimming write alone.
+
+What a viewer can see depends only on the events and the time, never on arrival order or on when
+trimming ran: a post shows iff it was created within the retention and is due, and the newest of
+its deletes and undeletes (a tie is a delete) leaves it alive. At ``posts_max`` the oldest posts
+leave first; creates as old as those are refused from then on.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service_kit.clock import Clock
+from thunder import id_map, layout, query_kernels, segments, write_kernels
+from thunder.layout import State
+from thunder.query_kernels import Limits, Scratch
+from thunder.rwlock import ReadWriteLock
+from thunder.write_kernels import OUTCOMES
+
+MINUTE_MS: Final = 60_000
+FUTURE_TOLERANCE_MS: Final = MINUTE_MS  # clocks of posting machines; beyond it a time is an error
+RETENTION_MS: Final = 172_800_000  # two days: x-algorithm, post_retention_seconds
+ORIGINALS_PER_AUTHOR_MAX: Final = 50  # x-algorithm, MAX_ORIGINAL_POSTS_PER_AUTHOR
+SECONDARY_PER_AUTHOR_MAX: Final = 30  # x-algorithm, MAX_REPLY_POSTS_PER_AUTHOR
+VIDEOS_PER_AUTHOR_MAX: Final = 100  # x-algorithm, MAX_VIDEO_POSTS_PER_AUTHOR
+EVICTED_SHARE_BITS: Final = 6  # at capacity 1/64 of the posts leave at once, so it is rare
+TRIM_AUTHORS: Final = 1 << 16  # author slots a trim looks at before it lets readers in
+QUERY_AUTHORS: Final = 1 << 10  # authors a query walks between two looks at its deadline
+
+Statuses = tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """``following_ids`` [F] and ``excluded_ids`` [X] uint64, each at most INPUT_LIST_MAX."""
+
+    viewer_id: int
+    following_ids: NDArray[np.uint64]
+    excluded_ids: NDArray[np.uint64]
+    results_max: int
+    videos: bool = False
+    originals_per_author_max: int = ORIGINALS_PER_AUTHOR_MAX
+    secondary_per_author_max: int = SECONDARY_PER_AUTHOR_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Posts [N] newest first, equal times by larger id; flags [N] (layout.REPLY …)."""
+
+    posts: NDArray[np.void]
+    flags: NDArray[np.uint8]
+    partial: bool
+    authors_scanned: int
+    counts: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSizes:
+    """What the store holds; ``bytes_in_use`` counts its own arrays."""
+
+    posts: int
+    dead_posts: int
+    authors: int
+    originals: int
+    secondary: int
+    videos: int
+    tombstones: int
+    posts_max: int
+    bytes_in_use: int
+
+
+class PostStore:
+    """Safe to call from any thread."""
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        posts_max: int,
+        retention_ms: int = RETENTION_MS,
+        future_tolerance_ms: int = FUTURE_TOLERANCE_MS,
+    ) -> None:
+        """Raises ValueError for limits below 1."""
+        if posts_max < 1 or retention_ms < 1 or future_tolerance_ms < 0:
+            raise ValueError(
+                f"posts_max {posts_max}, retention_ms {retention_ms}, future_tolerance_ms "
+                f"{future_tolerance_ms}: expected at least 1, 1 and 0"
+            )
+        self._clock = clock
+        self._retention_ms = retention_ms
+        self._future_ms = future_tolerance_ms
+        self._posts_max = posts_max
+        self._state: State = layout.new_state(posts_max)
+        self._lock = ReadWriteLock()
+        self._scratches: list[Scratch] = []
+        self._scratches_lock = threading.Lock()
+        self.evicted_posts = 0  # since the start, because memory was full
+
+    def insert(self, posts: NDArray[np.void], flags: NDArray[np.uint8]) -> dict[str, int]:
+        """Inserts posts [n] of dtype ``layout.ROW`` with flags [n]; returns outcome → count."""
+        outcomes = np.zeros(posts.size, np.uint8)
+
+        def kernel(begin: int, now_ms: int) -> tuple[int, int]:
+            cutoff_ms, latest_ms = now_ms - self._retention_ms, now_ms + self._future_ms
+            result: tuple[int, int] = write_kernels.insert_posts(
+                self._state, posts, flags, begin, cutoff_ms, latest_ms, outcomes
+            )
+            return result
+
+        self._write(kernel, posts.size)
+        return _count(outcomes)
+
+    def apply_statuses(self, statuses: Statuses) -> dict[str, int]:
+        """Applies (post_ids [n], event times in ms [n], 1 = delete / 0 = undelete [n])."""
+        post_ids, times_ms, dead = statuses
+        outcomes = np.zeros(post_ids.size, np.uint8)
+
+        def kernel(begin: int, now_ms: int) -> tuple[int, int]:
+            cutoff_ms, latest_ms = now_ms - self._retention_ms, now_ms + self._future_ms
+            result: tuple[int, int] = write_kernels.apply_statuses(
+                self._state, post_ids, times_ms, dead, begin, cutoff_ms, latest_ms, outcomes
+            )
+            return result
+
+        self._write(kernel, post_ids.size)
+        return _count(outcomes)
+
+    def trim(self) -> int:
+        """Drops what is older than the retention; returns how many posts. Readers get in between
+        slices of authors."""
+        cutoff_ms = self._clock.now_ms() - self._retention_ms
+        before = self._number(layout.POSTS)
+        slot = 0
+        while slot < self._number(layout.AUTHORS_USED):
+            with self._lock.writing():
+                self._trim_slots(slot, slot + TRIM_AUTHORS, cutoff_ms, cutoff_ms)
+            slot += TRIM_AUTHORS
+        with self._lock.writing():
+            self._expire_tombstones(cutoff_ms)
+        return before - self._number(layout.POSTS)
+
+    def query(self, query: Query, out_of_time: Callable[[], bool] = lambda: False) -> Found:
+        """The newest posts of the followed authors. ``out_of_time`` is asked between slices of
+        authors; once True the rest is left out and ``partial`` is set."""
+        scratch = self._take_scratch()
+        try:
+            with self._lock.reading():
+                return self._run(query, scratch, out_of_time)
+        finally:
+            with self._scratches_lock:
+                self._scratches.append(scratch)
+
+    def sizes(self) -> StoreSizes:
+        with self._lock.reading():
+            numbers = self._state.numbers
+            return StoreSizes(
+                posts=int(numbers[layout.POSTS]),
+                dead_posts=int(numbers[layout.DEAD_POSTS]),
+                authors=int(numbers[layout.AUTHORS]),
+                originals=int(numbers[layout.ENTRIES + layout.ORIGINALS]),
+                secondary=int(numbers[layout.ENTRIES + layout.SECONDARY]),
+                videos=int(numbers[layout.ENTRIES + layout.VIDEOS]),
+                tombstones=int(numbers[layout.TOMBSTONES]),
+                posts_max=self._posts_max,
+                bytes_in_use=layout.bytes_in_use(self._state),
+            )
+
+    def _run(self, query: Query, scratch: Scratch, out_of_time: Callable[[], bool]) -> Found:
+        limits = self._limits(query)
+        authors = query_kernels.prepare(scratch, query.following_ids, query.excluded_ids)
+        done = 0
+        while done < authors and not out_of_time():
+            end = min(authors, done + QUERY_AUTHORS)
+            query_kernels.scan_authors(self._state, scratch, limits, done, end, query.videos)
+            done = end
+        found = query_kernels.newest_first(scratch)
+        rows = scratch.heap_rows[:found]
+        counts = dict(zip(COUNT_NAMES, scratch.counts[1:].tolist(), strict=True))
+        posts, flags = self._state.rows[rows], self._state.flags[rows]
+        return Found(posts, flags, done < authors, done, counts)
+
+    def _limits(self, query: Query) -> Limits:
+        now_ms = self._clock.now_ms()
+        status_cutoff_ms = now_ms - self._retention_ms
+        cutoff_ms = max(status_cutoff_ms, self._number(layout.FLOOR_MS) + 1)
+        return Limits(
+            viewer_id=np.uint64(query.viewer_id),
+            now_ms=np.int64(now_ms),
+            cutoff_ms=np.int64(cutoff_ms),
+            status_cutoff_ms=np.int64(status_cutoff_ms),
+            originals_max=np.int64(min(query.originals_per_author_max, ORIGINALS_PER_AUTHOR_MAX)),
+            secondary_max=np.int64(min(query.secondary_per_author_max, SECONDARY_PER_AUTHOR_MAX)),
+            videos_max=np.int64(VIDEOS_PER_AUTHOR_MAX),
+            results_max=np.int64(query.results_max),
+        )
+
+    def _take_scratch(self) -> Scratch:
+        with self._scratches_lock:
+            if self._scratches:
+                return self._scratches.pop()
+        return query_kernels.new_scratch()
+
+    def _number(self, index: int) -> int:
+        return int(self._state.numbers[index])
+
+    def _write(self, kernel: Callable[[int, int], tuple[int, int]], size: int) -> None:
+        """Runs a resumable kernel to its end, making room whenever it stops."""
+        now_ms = self._clock.now_ms()
+        with self._lock.writing():
+            code, at = write_kernels.DONE, 0
+            while at < size or code != write_kernels.DONE:
+                code, at = kernel(at, now_ms)
+                self._make_room(code, now_ms)
+            self._bound_tombstones()
+
+    def _make_room(self, code: int, now_ms: int) -> None:
+        if code == write_kernels.GROW_POSTS:
+            self._grow("post_keys", "post_rows")
+        elif code == write_kernels.GROW_AUTHORS:
+            self._grow("author_keys", "author_slots")
+        elif code == write_kernels.GROW_TOMBSTONES:
+            self._grow("tomb_keys", "tomb_values")
+        elif code == write_kernels.GROW_ARENA:
+            self._compact()
+        elif code == write_kernels.EVICT:
+            self._evict(now_ms)
+
+    def _grow(self, keys_name: str, values_name: str) -> None:
+        keys, values = getattr(self._state, keys_name), getattr(self._state, values_name)
+        larger = np.zeros(2 * keys.size, keys.dtype), np.zeros(2 * keys.size, values.dtype)
+        id_map.rehash(keys, values, *larger)
+        self._state = self._state._replace(**{keys_name: larger[0], values_name: larger[1]})
+
+    def _compact(self) -> None:
+        """Copies the segments tightly into a fresh arena, larger where half would not be free."""
+        state, slots = self._state, self._number(layout.AUTHORS_USED)
+        needed = 2 * int(state.lengths[:slots].sum()) + 4 * layout.SEGMENT_MIN
+        size = max(state.entry_ms.size, 2 * needed)
+        entry_ms, entry_ids = np.zeros(size, np.int64), np.zeros(size, np.uint64)
+        entry_rows = np.zeros(size, np.int32)
+        segments.compact(state, entry_ms, entry_ids, entry_rows, slots)
+        self._state = state._replace(entry_ms=entry_ms, entry_ids=entry_ids, entry_rows=entry_rows)
+
+    def _evict(self, now_ms: int) -> None:
+        """Memory is full (so every row is in use): the oldest 1/64 leave, ties together."""
+        created_ms = self._state.rows["created_at_ms"]
+        count = max(1, created_ms.size >> EVICTED_SHARE_BITS)
+        floor_ms = int(np.partition(created_ms, count - 1)[count - 1])
+        before = self._number(layout.POSTS)
+        self._state.numbers[layout.FLOOR_MS] = floor_ms
+        status_cutoff_ms = now_ms - self._retention_ms
+        self._trim_slots(0, self._number(layout.AUTHORS_USED), floor_ms + 1, status_cutoff_ms)
+        self.evicted_posts += before - self._number(layout.POSTS)
+
+    def _trim_slots(self, begin: int, end: int, cutoff_ms: int, status_cutoff_ms: int) -> None:
+        code = write_kernels.GROW_TOMBSTONES
+        while code != write_kernels.DONE:
+            code, begin = write_kernels.trim(self._state, begin, end, cutoff_ms, status_cutoff_ms)
+            if code == write_kernels.GROW_TOMBSTONES:
+                self._grow("tomb_keys", "tomb_values")
+
+    def _bound_tombstones(self) -> None:
+        """At most as many statuses of unknown posts as posts; the oldest are forgotten."""
+        excess = self._number(layout.TOMBSTONES) - max(self._posts_max, layout.MAP_SLOTS_MIN)
+        if excess > 0:
+            times_ms = self._state.tomb_values[self._state.tomb_keys != 0] >> 1
+            self._expire_tombstones(int(np.partition(times_ms, excess - 1)[excess - 1]) + 1)
+
+    def _expire_tombstones(self, cutoff_ms: int) -> None:
+        keys, values = self._state.tomb_keys, self._state.tomb_values
+        kept = (keys != 0) & (values >> 1 >= cutoff_ms)
+        count = int(kept.sum())
+        if count == self._number(layout.TOMBSTONES):
+            return
+        slots = max(layout.MAP_SLOTS_MIN, 1 << (4 * count).bit_length())
+        fresh = np.zeros(slots, np.uint64), np.zeros(slots, np.int64)
+        id_map.rehash(keys * kept, values, *fresh)
+        self._state = self._state._replace(tomb_keys=fresh[0], tomb_values=fresh[1])
+        self._state.numbers[layout.TOMBSTONES] = count
+
+
+COUNT_NAMES: Final = (
+    "scanned",
+    "unknown_parent",
+    "parent_not_followed",
+    "own_repost",
+    "deleted_source",
+    "excluded",
+    "entries_seen",
+)
+
+
+def _count(outcomes: NDArray[np.uint8]) -> dict[str, int]:
+    counts = np.bincount(outcomes, minlength=len(OUTCOMES))
+    return {name: int(n) for name, n in zip(OUTCOMES, counts, strict=True) if n}
