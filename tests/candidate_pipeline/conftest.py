@@ -94,7 +94,8 @@ def _component(base: type[Any]) -> Callable[..., Any]:
         for word in ("reads", "writes", "optional_writes"):
             if word in members:
                 members[word] = frozenset(members[word])
-        methods = {key: _as_method(value) for key, value in members.items()}
+        unset = dict.fromkeys(getattr(base, "__abstractmethods__", ()))
+        methods = {key: _as_method(value) for key, value in {**unset, **members}.items()}
         return type(name, (base,), methods)()
 
     return make
