@@ -169,7 +169,7 @@ class _Policy:
         return np.asarray(by_author * age + RANDOM / np.maximum(known, 1))
 
     def _followed(self, viewers: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-        """[n] a random account that each viewer follows; if none, the viewer, whom no slot shows."""
+        """[n] a random account that each viewer follows; if none, the viewer, never shown."""
         starts, degree = self._follow_starts[viewers], np.diff(self._follow_starts)[viewers]
         pick = starts + (rng.random(len(viewers)) * degree).astype(np.int64)
         targets = self._graph.follows.targets

@@ -1,0 +1,1 @@
+"""The nouns and verbs of the `foryou` command, one file each."""

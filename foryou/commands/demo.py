@@ -1,0 +1,7 @@
+"""TODO"""
+
+EXAMPLES = ""
+
+
+def demo() -> None:
+    """."""

@@ -1,0 +1,145 @@
+"""`foryou train ranker|retrieval`: a model from the event log, or from a Parquet of impressions."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foryou.errors import CommandError, UsageError
+from foryou.progress import ProgressLines
+
+if TYPE_CHECKING:
+    from phoenix.data.impressions import Impressions
+    from phoenix.training_options import TrainingOptions, TrainingResult
+
+RANKER_EXAMPLES = "Example: foryou train ranker --data-dir .foryou --seconds 60"
+RETRIEVAL_EXAMPLES = "Example: foryou train retrieval --parquet impressions.parquet --steps 2000"
+SECONDS_DEFAULT = 60.0
+
+DataDir = Annotated[Path, typer.Option(help="Directory that the services share.")]
+Log = Annotated[Path | None, typer.Option(help="Event log to read. [default: DATA_DIR/log]")]
+Parquet = Annotated[Path | None, typer.Option(help="Impressions to read instead of the log.")]
+Preset = Annotated[str, typer.Option(help="Size of the model: nano, demo or mid.")]
+Seconds = Annotated[float | None, typer.Option(help="Time budget. [default: 60 without --steps]")]
+Steps = Annotated[int | None, typer.Option(help="Step budget.")]
+Seed = Annotated[int, typer.Option(help="Seed of parameters, batches and dropout.")]
+Out = Annotated[Path | None, typer.Option(help="[default: DATA_DIR/checkpoints/MODEL]")]
+UntilMs = Annotated[int | None, typer.Option(help="Ignore events at or after it (unix ms).")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+
+
+def app() -> typer.Typer:
+    """The two trainings."""
+    group = typer.Typer(help="Train a model from events.", no_args_is_help=True)
+    group.command("ranker", epilog=RANKER_EXAMPLES)(ranker)
+    group.command("retrieval", epilog=RETRIEVAL_EXAMPLES)(retrieval)
+    return group
+
+
+def ranker(
+    data_dir: DataDir = Path(".foryou"),
+    log: Log = None,
+    parquet: Parquet = None,
+    preset: Preset = "demo",
+    seconds: Seconds = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    out: Out = None,
+    until_ms: UntilMs = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the ranker: every action's probability and the seconds of dwell for each candidate."""
+    options = _options(seconds, steps, seed)
+    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
+    from phoenix.config import ranker_preset
+    from phoenix.training import train_ranker
+
+    result = train_ranker(
+        impressions,
+        ranker_preset(preset).with_actions(impressions.action_names),
+        options,
+        out or data_dir / "checkpoints" / "ranker",
+        progress=ProgressLines("ranker", sys.stderr),
+        resume=resume,
+    )
+    _finish(result, as_json)
+
+
+def retrieval(
+    data_dir: DataDir = Path(".foryou"),
+    log: Log = None,
+    parquet: Parquet = None,
+    preset: Preset = "demo",
+    seconds: Seconds = None,
+    steps: Steps = None,
+    seed: Seed = 0,
+    out: Out = None,
+    until_ms: UntilMs = None,
+    resume: Resume = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train the two towers of retrieval: viewers and posts as unit vectors in one space."""
+    options = _options(seconds, steps, seed)
+    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
+    from phoenix.config import retrieval_preset
+    from phoenix.training import train_retrieval
+
+    result = train_retrieval(
+        impressions,
+        retrieval_preset(preset).with_actions(impressions.action_names),
+        options,
+        out or data_dir / "checkpoints" / "retrieval",
+        progress=ProgressLines("retrieval", sys.stderr),
+        resume=resume,
+    )
+    _finish(result, as_json)
+
+
+def _options(seconds: float | None, steps: int | None, seed: int) -> TrainingOptions:
+    from phoenix.training_options import TrainingOptions
+
+    if seconds is None and steps is None:
+        seconds = SECONDS_DEFAULT
+    try:
+        return TrainingOptions(steps=steps, seconds=seconds, seed=seed)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+
+
+def _impressions(log: Path, parquet: Path | None, until_ms: int | None) -> Impressions:
+    """What to learn from; CommandError where there is nothing."""
+    if parquet is not None:
+        from phoenix.data.impressions import Impressions
+
+        return Impressions.read_parquet(parquet)
+    from phoenix.data.join import impressions_from_log
+
+    impressions = impressions_from_log(log, until_ms)
+    if not (impressions.weight > 0).any():
+        raise CommandError(
+            f"{log} holds no served post old enough to train on; make some traffic first "
+            "(`foryou demo` does), or name another directory with --log"
+        )
+    return impressions
+
+
+def _finish(result: TrainingResult, as_json: bool) -> None:
+    if as_json:
+        summary = {
+            "checkpoint": str(result.checkpoint_path),
+            "model_version": result.model_version,
+            "steps": result.steps,
+            "skipped_steps": result.skipped_steps,
+            "loss": result.final_loss,
+            "seconds": result.seconds,
+            "step_ms": result.step_ms,
+        }
+        print(json.dumps(summary))
+    else:
+        print(f"{result.steps} steps, loss {result.final_loss:.4f}: {result.checkpoint_path}")
