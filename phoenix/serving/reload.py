@@ -91,14 +91,15 @@ class CheckpointWatcher(Generic[M]):
         except Exception:
             self._refused.add(path)
             raise
+        before, self._running = self._running, model
+        self._path, self.problem = path, ""
         seconds = self._clock.monotonic_s() - started_s
         self._telemetry.reloads.labels(self._kind).inc()
-        self._telemetry.reload_seconds.observe(seconds)
+        self._telemetry.reload_seconds.labels(self._kind).observe(seconds)
         self._telemetry.model_loaded.labels(self._kind).set(1)
-        if self._running is not None:
-            self._telemetry.model_info.remove(self._kind, self._running.version)
+        if before is not None:
+            self._telemetry.model_info.remove(self._kind, before.version)
         self._telemetry.model_info.labels(self._kind, model.version).set(1)
-        self._running, self._path, self.problem = model, path, ""
         logger.info(
             "model in service",
             extra={"model": self._kind, "model_version": model.version, "seconds": seconds},
