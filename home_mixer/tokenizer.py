@@ -23,7 +23,6 @@ from typing import Final
 
 _ZERO_WIDTH_JOINER: Final = "\u200d"
 _PREFIXES: Final = "#@$"
-_APOSTROPHES: Final = {ord("’"): "'", ord("ʼ"): "'"}
 
 # Scripts that are written without spaces: tokens would be whole sentences.
 _UNSPACED_RANGES: Final = (
@@ -39,8 +38,17 @@ _UNSPACED_RANGES: Final = (
     (0x20000, 0x3FFFF),
 )
 
-_WORD, _SYMBOL, _JOINER, _TONE, _FLAG, _GAP = range(6)
-_ASCII_TOKEN: Final = re.compile(r"[#@$]?[a-z0-9_]+(?:'[a-z0-9_]+)*|[$+<=>^`|~]")
+# Format characters and variation selectors, which a reader does not see; not the emoji joiner.
+_INVISIBLE: Final = re.compile(
+    "[\u00ad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b\u200c\u200e\u200f"
+    "\u202a-\u202e\u2060-\u2064\u2066-\u206f\ufe00-\ufe0f\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3"
+    "\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f]"
+)
+_WORD, _MARK, _SYMBOL, _JOINER, _TONE, _FLAG, _GAP = range(7)
+_IN_WORDS: Final = (_WORD, _MARK)
+_TOKEN: Final = re.compile(r"[#@$]?\w+(?:'\w+)*|[$+<=>^`|~]|[^\w\s\x00-\x7f]+")
+_NOT_WORD: Final = re.compile(r"[^\w\s\x00-\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,16 +79,17 @@ class KeywordMatcher:
     def __init__(self, keywords: Iterable[str]) -> None:
         folded = [fold(keyword).strip() for keyword in keywords]
         self._substrings = tuple(word for word in folded if _is_unspaced(word))
-        words = [tuple(_tokens(word)) for word in folded if not _is_unspaced(word)]
-        self._words = frozenset(word[0] for word in words if len(word) == 1)
-        self._phrases = tuple(word for word in words if len(word) > 1)
+        cut = (tuple(_tokens(word)) for word in folded if not _is_unspaced(word))
+        self._phrases = tuple(tokens for tokens in cut if tokens)
+        self._firsts = frozenset(tokens[0] for tokens in self._phrases)
 
     def matches(self, text: TokenizedText) -> bool:
         """Is any of the keywords in the text?"""
-        if not self._words.isdisjoint(text.forms):
+        if not self._firsts.isdisjoint(text.forms) and self._phrase_in(text):
             return True
-        if any(part in text.folded for part in self._substrings):
-            return True
+        return bool(self._substrings) and any(part in text.folded for part in self._substrings)
+
+    def _phrase_in(self, text: TokenizedText) -> bool:
         return any(
             phrase[0] in text.forms and _stands_in(phrase, text.tokens) for phrase in self._phrases
         )
@@ -91,8 +100,8 @@ def fold(text: str) -> str:
     if text.isascii():
         return text.lower()
     composed = unicodedata.normalize("NFKC", text).casefold()
-    composed = unicodedata.normalize("NFKC", composed).translate(_APOSTROPHES)
-    return "".join(char for char in composed if not _is_invisible(char))
+    composed = unicodedata.normalize("NFKC", composed).replace("’", "'").replace("ʼ", "'")
+    return _INVISIBLE.sub("", composed)
 
 
 def _stands_in(phrase: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
@@ -108,16 +117,23 @@ def _token_matches(wanted: str, token: str) -> bool:
 
 
 def _tokens(folded: str) -> Iterator[str]:
-    if folded.isascii():
-        return (match.group() for match in _ASCII_TOKEN.finditer(folded))
-    return _unicode_tokens(folded)
+    # Python's \w has no marks, of which some scripts' words are full; those take the slow way.
+    if any(_kind(char) == _MARK for char in _NOT_WORD.findall(folded)):
+        yield from _unicode_tokens(folded)
+        return
+    for match in _TOKEN.finditer(folded):
+        token = match.group()
+        if token[0] < "\x80" or _kind(token[0]) == _WORD:
+            yield token
+        else:  # a run of symbols and foreign punctuation
+            yield from _unicode_tokens(token)
 
 
 def _unicode_tokens(folded: str) -> Iterator[str]:
     at, end = 0, len(folded)
     while at < end:
         kind = _kind(folded[at])
-        if kind == _WORD or _opens_word(folded, at):
+        if kind in _IN_WORDS or _opens_word(folded, at):
             stop = _word_end(folded, at + 1)
         elif kind in (_SYMBOL, _FLAG):
             stop = _symbol_end(folded, at)
@@ -129,16 +145,16 @@ def _unicode_tokens(folded: str) -> Iterator[str]:
 
 
 def _opens_word(folded: str, at: int) -> bool:
-    followed = at + 1 < len(folded) and _kind(folded[at + 1]) == _WORD
+    followed = at + 1 < len(folded) and _kind(folded[at + 1]) in _IN_WORDS
     return folded[at] in _PREFIXES and followed
 
 
 def _word_end(folded: str, at: int) -> int:
     """Where the word that goes on at ``at`` ends."""
     while at < len(folded):
-        inner = folded[at] == "'" and _kind(folded[at - 1]) == _WORD
-        if _kind(folded[at]) != _WORD and not (
-            inner and at + 1 < len(folded) and _kind(folded[at + 1]) == _WORD
+        inner = folded[at] == "'" and _kind(folded[at - 1]) in _IN_WORDS
+        if _kind(folded[at]) not in _IN_WORDS and not (
+            inner and at + 1 < len(folded) and _kind(folded[at + 1]) in _IN_WORDS
         ):
             break
         at += 1
@@ -171,17 +187,11 @@ def _kind(char: str) -> int:
     if "\U0001f1e6" <= char <= "\U0001f1ff":
         return _FLAG
     category = unicodedata.category(char)
-    if char == "_" or category[0] in "LNM":
+    if char == "_" or category[0] in "LN":
         return _WORD
+    if category[0] == "M":
+        return _MARK
     return _SYMBOL if category[0] == "S" else _GAP
-
-
-@lru_cache(maxsize=8_192)
-def _is_invisible(char: str) -> bool:
-    """Format characters and variation selectors, which a reader does not see."""
-    if char == _ZERO_WIDTH_JOINER:
-        return False
-    return unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f"
 
 
 def _is_unspaced(text: str) -> bool:

@@ -68,16 +68,19 @@ def _merge_column(
     values = columns.get(name, table[name])
     default = table.schema[name].default
     theirs = values[losers]
-    learned = _differs(values[winners], default, False) & _differs(theirs, default, True)
+    learned = _known(theirs, default)
+    if not learned.any():
+        return
+    learned &= ~_known(values[winners], default)
     if learned.any():
         if name not in columns:
             columns[name] = values.copy()
         columns[name][winners[learned]] = theirs[learned]
 
 
-def _differs(values: NDArray[Any], default: object, wanted: bool) -> NDArray[np.bool_]:
-    """[N]: is ``values != default`` equal to ``wanted``? Tuples are compared as wholes."""
+def _known(values: NDArray[Any], default: object) -> NDArray[np.bool_]:
+    """[N]: is it more than the column's default? Objects have empty defaults: "" and ()."""
     if values.dtype == object:
-        return np.fromiter(((v != default) == wanted for v in values), np.bool_, len(values))
-    differs: NDArray[np.bool_] = (values != default) == wanted
-    return differs
+        return values.astype(np.bool_)
+    known: NDArray[np.bool_] = values != default
+    return known

@@ -17,7 +17,7 @@ from candidate_pipeline.components import Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.columns import UNKNOWN
 from home_mixer.query import ScoredPostsQuery
-from home_mixer.tokenizer import KeywordMatcher, TokenizedText, tokenize_text
+from home_mixer.tokenizer import KeywordMatcher, tokenize_text
 
 CACHED_TEXTS_MAX = 32_768  # about 50 MB of tokens
 _TEXTS = ("text", "reposted_text", "quoted_text")
@@ -25,6 +25,7 @@ _TEXTS = ("text", "reposted_text", "quoted_text")
 
 class MutedKeywordFilter(Filter[ScoredPostsQuery]):
     reads = frozenset({*_TEXTS, "core_data_found"})
+    blocking = True  # thousands of fresh texts take tens of milliseconds to cut
 
     def __init__(self, cached_texts_max: int = CACHED_TEXTS_MAX) -> None:
         self._tokenized = lru_cache(maxsize=cached_texts_max)(tokenize_text)
@@ -37,11 +38,9 @@ class MutedKeywordFilter(Filter[ScoredPostsQuery]):
         muted = np.zeros(len(table), np.bool_)
         if query.params.enable_fail_closed_muted_keywords:
             muted |= table["core_data_found"] == UNKNOWN
+        tokenized = self._tokenized
         for name in _TEXTS:
             texts = table[name]
-            for row in np.flatnonzero((texts != "").astype(np.bool_) & ~muted):
-                muted[row] = matcher.matches(self._tokens(texts[row]))
+            rows = np.flatnonzero(texts.astype(np.bool_) & ~muted)
+            muted[rows] = [matcher.matches(tokenized(text)) for text in texts[rows]]
         return ~muted
-
-    def _tokens(self, text: str) -> TokenizedText:
-        return self._tokenized(text)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from candidate_pipeline.components import Scorer
 from candidate_pipeline.table import CandidateTable
 from home_mixer.query import ScoredPostsQuery
-from home_mixer.scorers.final_score import Reals, final_score
+from home_mixer.scorers.final_score import FALLBACK_SHIFT, Reals, final_score
 
 
 class AuthorDiversityScorer(Scorer[ScoredPostsQuery]):
@@ -48,7 +48,9 @@ def _keys(table: CandidateTable, by_original_author: bool) -> NDArray[np.uint64]
 
 def _ranks_within(keys: NDArray[np.uint64], table: CandidateTable) -> NDArray[np.int64]:
     """[N]: place of each row, from 0, among the rows of its key; unscored posts after scored."""
-    order = np.lexsort((~table["post_id"], -table["offset"], table["scored_by_fallback"], keys))
+    fallback = table["scored_by_fallback"]
+    base = np.where(fallback, table["offset"] - FALLBACK_SHIFT, table["offset"])
+    order = np.lexsort((~table["post_id"], -base, keys))
     ordered = keys[order]
     place = np.arange(len(order))
     starts = np.r_[True, ordered[1:] != ordered[:-1]][: len(order)]

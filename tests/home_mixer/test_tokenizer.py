@@ -1,6 +1,7 @@
 """What a muted keyword mutes, in any script, and what it leaves alone."""
 
 import re
+import sys
 import unicodedata
 
 import hypothesis.strategies as st
@@ -88,9 +89,22 @@ def test_one_match_among_many_keywords_is_enough():
     assert not KeywordMatcher([]).matches(tokenize_text("two words"))
 
 
-@given(st.text(st.characters(max_codepoint=127), max_size=40))
-def test_the_fast_way_for_ascii_cuts_as_the_general_one(text):
+mixed = st.text(
+    st.one_of(st.sampled_from("ab1_#@$' '’+é猫ক👍🏽🇩🇪\u200d\u0301😂—。"), st.characters())
+)
+
+
+@given(st.one_of(st.text(st.characters(max_codepoint=127)), mixed))
+def test_the_fast_way_cuts_as_the_walk_over_characters(text):
     assert tokenize_text(text).tokens == tuple(_unicode_tokens(fold(text)))
+
+
+def test_invisible_characters_are_those_of_unicode():
+    for code in range(sys.maxunicode + 1):
+        char = chr(code)
+        hidden = unicodedata.category(char) == "Cf" or "\ufe00" <= char <= "\ufe0f"
+        if hidden and char != "\u200d":
+            assert fold(f"a{char}b") == "ab", hex(code)
 
 
 @given(st.text(max_size=40))
