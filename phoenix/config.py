@@ -101,6 +101,7 @@ class RankerConfig(ModelConfig):
     """The ranker: every action's probability and the expected dwell for each candidate."""
 
     author_match: bool = True  # feed a candidate the viewer's past actions on the same author
+    profile_channels: int = 4  # M, of the taste profile that candidates are multiplied with
     dwell_scale_seconds: float = 30.0  # of the dwell input of history (upstream, May 2026)
 
 

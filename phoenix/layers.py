@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from phoenix.config import ModelConfig
+from phoenix.initialise import Constant, Normal
 
 Array = jax.Array
 
@@ -183,22 +184,20 @@ class Block(hk.Module):
 
 def fan_in_matrix(name: str, inputs: int, outputs: int) -> Array:
     """A matrix parameter of the enclosing module, variance 1 / inputs."""
-    init = hk.initializers.TruncatedNormal(stddev=inputs**-0.5)
-    return hk.get_parameter(name, (inputs, outputs), jnp.float32, init)
+    return hk.get_parameter(name, (inputs, outputs), jnp.float32, Normal(inputs**-0.5))
 
 
 def norm_scale(name: str, width: int) -> Array:
-    return hk.get_parameter(name, (width,), jnp.float32, jnp.ones)
+    return hk.get_parameter(name, (width,), jnp.float32, Constant(1.0))
 
 
 def bias(name: str, width: int) -> Array:
-    return hk.get_parameter(name, (width,), jnp.float32, jnp.zeros)
+    return hk.get_parameter(name, (width,), jnp.float32, Constant(0.0))
 
 
 def table(name: str, rows: int, width: int) -> Array:
     """A small vocabulary's embeddings (surfaces, buckets), variance 1 / width."""
-    init = hk.initializers.TruncatedNormal(stddev=width**-0.5)
-    return hk.get_parameter(name, (rows, width), jnp.float32, init)
+    return hk.get_parameter(name, (rows, width), jnp.float32, Normal(width**-0.5))
 
 
 def _precision(dtype: str) -> Any:

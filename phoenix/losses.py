@@ -43,7 +43,7 @@ def ranker_loss(
     seconds = jnp.where(known, dwell_seconds, 0.0)
     known_weight = weight * known
     known_total = jnp.maximum(known_weight.sum(), 1e-6)
-    error = optax.huber_loss(output.dwell_log, jnp.log1p(seconds), HUBER_DELTA)
+    error = optax.huber_loss(output.dwell_log, jnp.log1p(seconds), delta=HUBER_DELTA)
     dwell = (error * known_weight).sum() / known_total
     predicted = output.dwell_seconds
     poisson = predicted - seconds * jnp.log(predicted + 1e-6)

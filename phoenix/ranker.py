@@ -25,6 +25,7 @@ import numpy as np
 
 from phoenix.config import RankerConfig
 from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.initialise import Constant, draw_parameters
 from phoenix.layers import Block, KeysValues, bias, fan_in_matrix, matmul, norm_scale, rms_norm
 from phoenix.tables import (
     CandidateRows,
@@ -33,11 +34,12 @@ from phoenix.tables import (
     gather_context,
     init_tables,
 )
-from phoenix.tokens import Tokens, dwell_ratio
+from phoenix.tokens import Tokens, dwell_ratio, flat_hashes
 
 Array = jax.Array
 Params = Mapping[str, Any]  # {"dense": Haiku parameters, "tables": hash embedding tables}
 
+PROFILE_SCALE = 4.0  # products of two small rows, brought near the size of the other features
 DWELL_LOG_MAX = 9.0  # softplus is capped: e^9 s = 2.25 h, longer than any honest dwell
 
 
@@ -48,6 +50,7 @@ class ContextCache(NamedTuple):
     mask: Array  # [B, T] bool
     author_hashes: Array  # [B, S, J] int32, for the viewer's own past with an author
     author_past: Array  # [B, S, A + 2] float32: actions, one, dwell ratio
+    profile: Array  # [B, M, E] float32, the viewer's taste in the space of post and author rows
 
 
 class RankerOutput(NamedTuple):
@@ -68,15 +71,17 @@ class Ranker:
     def __init__(self, config: RankerConfig) -> None:
         self.config = config
         transformed = hk.without_apply_rng(hk.multi_transform(lambda: _network(config)))
-        self._init = transformed.init
         self._encode, self._score = transformed.apply
+
+    def _template(self, *inputs: Any) -> RankerOutput:
+        return _network(self.config)[0](*inputs)
 
     def init(self, seed: int) -> dict[str, Any]:
         """Fresh parameters: {"dense": ..., "tables": ...}. They predict nothing yet."""
         tables = init_tables(self.config, seed)
         context, candidates = self._dummy_inputs()
         rows = (gather_context(tables, context), gather_candidates(tables, candidates))
-        dense = self._init(jax.random.PRNGKey(seed), *rows, context, candidates)
+        dense = draw_parameters(self._template, seed, *rows, context, candidates)
         return {"dense": dense, "tables": tables}
 
     def encode(self, params: Params, context: ContextInputs) -> ContextCache:
@@ -177,14 +182,17 @@ class _RankerNetwork(hk.Module):
             layers.append(keys_values)
         layers.append(self._blocks[-1].keys_values(hidden, positions))
         stacked = KeysValues(*(jnp.stack(arrays) for arrays in zip(*layers, strict=True)))
-        return ContextCache(
-            stacked, mask, jnp.asarray(inputs.history_author_hashes), self._author_past(inputs)
-        )
+        past = self._author_past(inputs)
+        profile = self._profile(rows, past, jnp.asarray(inputs.history_mask))
+        authors = jnp.asarray(inputs.history_author_hashes)
+        return ContextCache(stacked, mask, authors, past, profile)
 
     def score(
         self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
     ) -> RankerOutput:
         features = self._tokens.candidate_features(rows, inputs)
+        if self._config.profile_channels:
+            features = jnp.concatenate([features, self._agreement(cache, rows)], axis=-1)
         if self._config.author_match:
             matched = _past_with_author(cache, jnp.asarray(inputs.author_hashes))
             features = jnp.concatenate([features, matched], axis=-1)
@@ -200,10 +208,41 @@ class _RankerNetwork(hk.Module):
         direct = matmul(features, fan_in_matrix("direct", features.shape[-1], outputs), "float32")
         values = read + direct + bias("head_bias", outputs)
         dwell_log = jnp.minimum(jax.nn.softplus(values[..., -1]), DWELL_LOG_MAX)
-        mean_correction = jnp.exp(hk.get_parameter("dwell_mean_log", (), jnp.float32, jnp.zeros))
+        mean_correction = jnp.exp(
+            hk.get_parameter("dwell_mean_log", (), jnp.float32, Constant(0.0))
+        )
         # Only the correction learns from seconds; the network learns from log1p of seconds.
         seconds = mean_correction * jax.lax.stop_gradient(jnp.expm1(dwell_log))
         return RankerOutput(values[..., :-1], seconds, dwell_log)
+
+    def _profile(self, rows: ContextRows, past: Array, mask: Array) -> Array:
+        """[B, M, E]: the viewer's row and their events, weighted by what they did there.
+
+        Channel m = u_m(viewer) + Σ_s w_m(actions, dwell of s) · x_s / √(1 + events).
+        """
+        channels, width = self._config.profile_channels, self._config.embedding_width
+        events = self._item(rows.post, rows.author)  # [B, S, E]
+        weight = matmul(past, fan_in_matrix("profile_past", past.shape[-1], channels), "float32")
+        weight = weight * mask[..., None]
+        count = mask.sum(axis=1).astype(jnp.float32)[:, None, None]
+        pooled = contract_past(weight.swapaxes(1, 2), events) / jnp.sqrt(1.0 + count)
+        user = flat_hashes(rows.user)
+        own = matmul(
+            user, fan_in_matrix("profile_user", user.shape[-1], channels * width), "float32"
+        )
+        return pooled + own.reshape(-1, channels, width)
+
+    def _agreement(self, cache: ContextCache, rows: CandidateRows) -> Array:
+        """[B, C, M · E]: candidate times profile, entry by entry."""
+        item = self._item(rows.post, rows.author)
+        product = item[:, :, None, :] * cache.profile[:, None, :, :]
+        return PROFILE_SCALE * product.reshape(*item.shape[:2], -1)
+
+    def _item(self, post: Array, author: Array) -> Array:
+        """Rows of a post [..., J, E] and its author → [..., E], the same for both sides."""
+        both = jnp.concatenate([flat_hashes(post), flat_hashes(author)], axis=-1)
+        weight = fan_in_matrix("profile_item", both.shape[-1], self._config.embedding_width)
+        return matmul(both, weight, "float32")
 
     def _author_past(self, inputs: ContextInputs) -> Array:
         events = jnp.asarray(inputs.history_mask, jnp.float32)[..., None]

@@ -21,6 +21,7 @@ import numpy as np
 
 from phoenix.config import RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.initialise import Constant, draw_parameters
 from phoenix.layers import Block, fan_in_matrix, matmul, norm_scale, rms_norm, unit_norm
 from phoenix.ranker import (
     context_attention_mask,
@@ -49,8 +50,10 @@ class RetrievalModel:
     def __init__(self, config: RetrievalConfig) -> None:
         self.config = config
         transformed = hk.without_apply_rng(hk.multi_transform(lambda: _network(config)))
-        self._init = transformed.init
         self._user, self._candidate, self._scale = transformed.apply
+
+    def _template(self, *inputs: Any) -> Any:
+        return _network(self.config)[0](*inputs)
 
     def init(self, seed: int) -> dict[str, Any]:
         """Fresh parameters: {"dense": ..., "tables": ...}."""
@@ -58,8 +61,8 @@ class RetrievalModel:
         context = dummy_context(self.config)
         hashes = np.zeros((1, self.config.num_hashes), np.int32)
         rows = gather_posts(tables, hashes, hashes)
-        key = jax.random.PRNGKey(seed)
-        dense = self._init(key, gather_context(tables, context), rows, context)
+        context_rows = gather_context(tables, context)
+        dense = draw_parameters(self._template, seed, context_rows, rows, context)
         return {"dense": dense, "tables": tables}
 
     def user_tower(self, params: Params, context: ContextInputs) -> Array:
@@ -121,8 +124,7 @@ class _RetrievalNetwork(hk.Module):
         return unit_norm(self._linear("post_output", jax.nn.silu(inner)))
 
     def scale(self) -> Array:
-        init = hk.initializers.Constant(INITIAL_LOG_SCALE)
-        return jnp.exp(hk.get_parameter("log_scale", (), jnp.float32, init))
+        return jnp.exp(hk.get_parameter("log_scale", (), jnp.float32, Constant(INITIAL_LOG_SCALE)))
 
     @property
     def _dtype(self) -> str:

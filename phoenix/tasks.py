@@ -20,7 +20,13 @@ from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.data.batches import RankerBatch, RankerBatches
 from phoenix.data.impressions import Impressions
 from phoenix.data.retrieval_batches import RetrievalBatch, RetrievalBatches
-from phoenix.features import author_hashes, context_inputs, post_hashes, ranker_inputs
+from phoenix.features import (
+    ContextInputs,
+    author_hashes,
+    context_inputs,
+    post_hashes,
+    ranker_inputs,
+)
 from phoenix.losses import Parts, ranker_loss, retrieval_loss
 from phoenix.ranker import Ranker
 from phoenix.retrieval import RetrievalModel
@@ -51,7 +57,7 @@ class Task(Protocol):
     @property
     def batches(self) -> Batches: ...
     def init(self, seed: int) -> dict[str, Any]: ...
-    def inputs(self, batch: Any) -> Inputs: ...
+    def inputs(self, batch: Any, rng: np.random.Generator) -> Inputs: ...
     def hashes(self, inputs: Inputs) -> Hashes: ...
     def loss(self, dense: Any, rows: Rows, inputs: Inputs) -> tuple[Array, Parts]: ...
 
@@ -90,8 +96,11 @@ class RankerTask:
         head["head_bias"] = jnp.asarray(_base_logits(self.impressions))
         return params
 
-    def inputs(self, batch: RankerBatch) -> Inputs:
+    def inputs(self, batch: RankerBatch, rng: np.random.Generator) -> Inputs:
         context, candidates = ranker_inputs(self.config, batch)
+        context = hide_context(context, self.options, rng)
+        posts = hide(candidates.post_hashes, self.options.post_dropout, rng)
+        candidates = candidates._replace(post_hashes=posts)
         return context, candidates, batch.labels, batch.dwell_seconds, batch.weight
 
     def hashes(self, inputs: Inputs) -> Hashes:
@@ -124,6 +133,7 @@ class RetrievalTask:
 
     config: RetrievalConfig
     batches: RetrievalBatches
+    options: TrainingOptions
 
     @classmethod
     def of(
@@ -142,18 +152,18 @@ class RetrievalTask:
             seed=options.seed,
             positive_actions=options.positive_actions,
         )
-        return cls(config, batches)
+        return cls(config, batches, options)
 
     def init(self, seed: int) -> dict[str, Any]:
         return RetrievalModel(self.config).init(seed)
 
-    def inputs(self, batch: RetrievalBatch) -> Inputs:
+    def inputs(self, batch: RetrievalBatch, rng: np.random.Generator) -> Inputs:
         ids = np.concatenate([batch.positive_post_ids, batch.negative_post_ids])
         authors = np.concatenate([batch.positive_author_ids, batch.negative_author_ids])
         _, labels = np.unique(ids, return_inverse=True)  # JAX's integers have 32 bits
         return (
-            context_inputs(self.config, batch),
-            post_hashes(self.config, ids),
+            hide_context(context_inputs(self.config, batch), self.options, rng),
+            hide(post_hashes(self.config, ids), self.options.post_dropout, rng),
             author_hashes(self.config, authors),
             labels.astype(np.int32),
             batch.positive_log_q,
@@ -187,6 +197,25 @@ class RetrievalTask:
             negative_log_q,
             weight,
         )
+
+
+def hide(hashes: Any, share: float, rng: np.random.Generator) -> Any:
+    """Hash rows [..., J] with a random share of ids turned into padding.
+
+    New ids have no trained rows; a model that always sees rows would not know what to do.
+    """
+    kept = rng.random(hashes.shape[:-1], np.float32) >= share
+    return hashes * kept[..., None]
+
+
+def hide_context(
+    context: ContextInputs, options: TrainingOptions, rng: np.random.Generator
+) -> ContextInputs:
+    """Viewers and history posts hidden; authors never, since they are how new posts are known."""
+    return context._replace(
+        user_hashes=hide(context.user_hashes, options.user_dropout, rng),
+        history_post_hashes=hide(context.history_post_hashes, options.post_dropout, rng),
+    )
 
 
 def _base_logits(impressions: Impressions) -> np.ndarray[Any, np.dtype[np.float32]]:

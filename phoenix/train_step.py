@@ -1,5 +1,8 @@
 """One jitted optimisation step: AdamW for the dense parameters, row-wise AdaGrad for the tables.
 
+The dense parameters are optimised as one flat vector: forty small arrays would be forty small
+programs to compile, and compiling is a good part of a short training.
+
 A step whose loss or gradients are not finite changes nothing and is counted.
 """
 
@@ -10,7 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.flatten_util import ravel_pytree
 
 from phoenix import table_optimizer
 from phoenix.tasks import Hashes, Inputs, Rows, Task
@@ -47,40 +52,45 @@ def init_state(task: Task, options: TrainingOptions) -> TrainState:
     params = task.init(options.seed)
     return TrainState(
         params=params,
-        adam=_adam(options).init(params["dense"]),
+        adam=_adam().init(jnp.zeros_like(_decayed(params["dense"]))),
         accumulators=table_optimizer.init_accumulators(params["tables"]),
         step=jnp.int32(0),
         skipped=jnp.int32(0),
     )
 
 
-def make_step(task: Task, options: TrainingOptions) -> StepFunction:
-    """(state, inputs, dense rate, table rate) → (state, report); the old state is given up."""
-    adam = _adam(options)
+def make_step(task: Task, options: TrainingOptions, dense: Any) -> StepFunction:
+    """(state, inputs, dense rate, table rate) → (state, report); the old state is given up.
+
+    `dense` gives the shapes of the dense parameters.
+    """
+    adam = _adam()
+    decayed = _decayed(dense)
 
     def step(
         state: TrainState, inputs: Inputs, rate: Array, table_rate: Array
     ) -> tuple[TrainState, StepReport]:
-        dense, tables = state.params["dense"], state.params["tables"]
+        flat, unflatten = ravel_pytree(state.params["dense"])
+        tables = state.params["tables"]
         hashes = task.hashes(inputs)
-        masks = _hiding_masks(hashes, state.step, options)
 
-        def loss_of(dense: Any, rows: Rows) -> tuple[Array, Any]:
-            return task.loss(dense, _hide(rows, masks), inputs)
+        def loss_of(flat: Array, rows: Rows) -> tuple[Array, Any]:
+            return task.loss(unflatten(flat), rows, inputs)
 
         rows = table_optimizer.take_rows(tables, hashes)
-        (loss, parts), (dense_gradients, row_gradients) = jax.value_and_grad(
+        (loss, parts), (gradient, row_gradients) = jax.value_and_grad(
             loss_of, argnums=(0, 1), has_aux=True
-        )(dense, rows)
-        norm = optax.global_norm(dense_gradients)
+        )(flat, rows)
+        norm = jnp.linalg.norm(gradient)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-        updates, new_adam = adam.update(dense_gradients, state.adam, dense)
-        new_dense = jax.tree.map(lambda w, u: w - rate * u, dense, updates)
+        direction, new_adam = adam.update(gradient, state.adam)
+        decay = options.weight_decay * decayed * flat
+        new_flat = jnp.where(finite, flat - rate * (direction + decay), flat)
         new_tables, new_accumulators = _update_tables(
             tables, state.accumulators, hashes, row_gradients, finite, table_rate
         )
         new_state = TrainState(
-            params={"dense": _choose(finite, new_dense, dense), "tables": new_tables},
+            params={"dense": unflatten(new_flat), "tables": new_tables},
             adam=_choose(finite, new_adam, state.adam),
             accumulators=new_accumulators,
             step=state.step + 1,
@@ -88,19 +98,26 @@ def make_step(task: Task, options: TrainingOptions) -> StepFunction:
         )
         return new_state, StepReport(loss, parts, norm)
 
-    jitted: StepFunction = jax.jit(step, donate_argnums=0)
+    jitted: StepFunction = jax.jit(step, donate_argnums=0, compiler_options=_compiler_options())
     return jitted
 
 
-def _adam(options: TrainingOptions) -> optax.GradientTransformation:
+def _adam() -> optax.GradientTransformation:
     """Direction of descent; the rate is applied outside, so that it may follow any schedule."""
     return optax.chain(
-        optax.clip_by_global_norm(GRADIENT_NORM_MAX),
-        optax.scale_by_adam(ADAM_B1, ADAM_B2),
-        optax.add_decayed_weights(
-            options.weight_decay, mask=lambda tree: jax.tree.map(lambda w: w.ndim > 1, tree)
-        ),
+        optax.clip_by_global_norm(GRADIENT_NORM_MAX), optax.scale_by_adam(ADAM_B1, ADAM_B2)
     )
+
+
+def _decayed(dense: Any) -> np.ndarray[Any, Any]:
+    """1 for entries of matrices, 0 for scales, biases and scalars: [P] beside the flat vector."""
+    leaves = jax.tree.leaves(dense)
+    return np.concatenate([np.full(leaf.size, leaf.ndim > 1, np.float32) for leaf in leaves])
+
+
+def _compiler_options() -> dict[str, bool] | None:
+    """On CPU LLVM's costly passes double the time to compile and give no faster step."""
+    return {"xla_llvm_disable_expensive_passes": True} if jax.default_backend() == "cpu" else None
 
 
 def _update_tables(
@@ -118,34 +135,6 @@ def _update_tables(
             tables[name], accumulators[name], indices, usable, rate
         )
     return new_tables, new_accumulators
-
-
-def _hiding_masks(hashes: Hashes, step: Array, options: TrainingOptions) -> Rows:
-    """1 where an id's rows may be seen, 0 where they are hidden, per occurrence of the id.
-
-    The randomness is that of (seed, step) alone: a resumed run hides the same.
-    """
-    shares = {
-        "user": options.user_dropout, "post": options.post_dropout,
-        "author": options.author_dropout,
-    }  # fmt: skip
-    key = jax.random.fold_in(jax.random.PRNGKey(options.seed), step)
-    masks: dict[str, tuple[Array, ...]] = {}
-    for number, (name, indices) in enumerate(sorted(hashes.items())):
-        masks[name] = tuple(
-            jax.random.bernoulli(
-                jax.random.fold_in(key, 16 * number + use), 1.0 - shares[name], index.shape[:-1]
-            )[..., None, None]
-            for use, index in enumerate(indices)
-        )
-    return masks
-
-
-def _hide(rows: Rows, masks: Rows) -> Rows:
-    return {
-        name: tuple(row * mask for row, mask in zip(rows[name], masks[name], strict=True))
-        for name in rows
-    }
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:

@@ -60,7 +60,7 @@ class Trainer:
         self._progress, self._meta = progress, meta or {}
         self._clock = _Clock(monotonic_s, 0.0, monotonic_s())
         self._state = init_state(task, options)
-        self._step_function = make_step(task, options)
+        self._step_function = make_step(task, options, self._state.params["dense"])
         self._steps = 0
         self._curve: list[dict[str, float]] = []
         self._step_seconds: list[float] = []
@@ -117,7 +117,9 @@ class Trainer:
 
     def _one_step(self) -> None:
         started = self._clock.monotonic_s()
-        inputs = self._task.inputs(self._task.batches.next_batch())
+        # Of (seed, step) alone: a resumed run hides the same ids.
+        rng = np.random.default_rng([self._options.seed, self._steps])
+        inputs = self._task.inputs(self._task.batches.next_batch(), rng)
         rate, table_rate = self._rates()
         self._state, report = self._step_function(self._state, inputs, rate, table_rate)
         self._pending.append(report)

@@ -23,7 +23,6 @@ class TrainingOptions:
     action_weights: Mapping[str, float] = field(default_factory=dict)  # loss weight; 1 if absent
     dwell_weight: float = 0.1  # of the dwell regression beside the actions (upstream, 2026-08)
     post_dropout: float = 0.3  # share of posts whose own rows are hidden: new posts have none
-    author_dropout: float = 0.0
     user_dropout: float = 0.1  # share of viewers hidden: new viewers have no rows
     positive_actions: tuple[str, ...] = ("favorite", "reply", "repost", "quote", "share")
     uniform_negatives: int = 256  # retrieval: posts drawn evenly from the corpus, a step
