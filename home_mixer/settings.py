@@ -47,6 +47,9 @@ class HomeMixerSettings(ServiceSettings):
     user_features_stale_seconds: int = Field(
         600, ge=0, le=86_400, description="how old last known blocks and mutes may be in an outage"
     )
+    user_features_fail_closed: bool = Field(
+        True, description="no candidates for a viewer whose blocks, mutes or paywalls are unknown"
+    )
     user_features_cache_viewers: int = Field(
         10_000, ge=0, le=10_000_000, description="viewers whose last known lists are kept for that"
     )

@@ -1,0 +1,1 @@
+"""What happens after the response: remembering and reporting what was served."""
