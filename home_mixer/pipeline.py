@@ -64,7 +64,6 @@ from home_mixer.sources.thunder_source import GetInNetworkPosts, ThunderSource
 from service_kit.clock import Clock
 from service_kit.event_log import EventSink
 
-LATE_SHARE = 0.15  # of a request's budget, kept for the safety checks after a slow scorer
 SIDE_EFFECT_BUDGET_MS = 5_000.0  # may wait behind another process's write; nobody waits for it
 
 
@@ -98,7 +97,7 @@ def build_pipeline(
         query_type=ScoredPostsQuery,
         observer=observer,
         budget_ms=settings.request_budget_ms,
-        late_reserve_ms=settings.request_budget_ms * LATE_SHARE,
+        late_reserve_ms=settings.late_reserve_ms,
         query_hydrators=[
             UserActionSequenceQueryHydrator(clients.actions, store_ms),
             UserFeaturesQueryHydrator(

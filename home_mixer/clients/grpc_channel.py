@@ -8,7 +8,7 @@ called here only reads, so UNAVAILABLE is retried within the call's own deadline
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
 import grpc
@@ -45,13 +45,13 @@ Response = TypeVar("Response", covariant=True)
 class Method(Protocol[Request, Response]):
     """A unary method of a generated asynchronous stub."""
 
-    async def __call__(
+    def __call__(
         self,
         request: Request,
         *,
-        timeout: float | None = None,  # noqa: ASYNC109 - gRPC's own keyword
-        metadata: Sequence[tuple[str, str]] | None = None,
-    ) -> Response: ...
+        timeout: float | None = None,
+        metadata: grpc.aio.Metadata | None = None,
+    ) -> Awaitable[Response]: ...
 
 
 def open_channel(address: str) -> grpc.aio.Channel:
@@ -76,7 +76,7 @@ async def call(
     method: Method[Request, Response], request: Request, timeout_s: float, request_id: str
 ) -> Response:
     """The method's answer. Raises `Degraded` with the status as its reason, in one word."""
-    metadata = ((REQUEST_ID_KEY, request_id), *outgoing_metadata())
+    metadata = grpc.aio.Metadata((REQUEST_ID_KEY, request_id), *outgoing_metadata())
     try:
         return await method(request, timeout=timeout_s, metadata=metadata)
     except grpc.aio.AioRpcError as error:

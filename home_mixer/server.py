@@ -1,0 +1,162 @@
+"""The home_mixer process: opens stores and channels, wires the pipeline, serves until a signal.
+
+It serves as soon as its own store is open: thunder and phoenix may come later, go and return, and
+each answer says what it had to do without.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from contextlib import suppress
+
+import grpc.aio
+
+from home_mixer.clients.embedded import EmbeddedFeatureStore
+from home_mixer.clients.grpc_channel import open_channel
+from home_mixer.params import ParamsStore
+from home_mixer.pipeline import Collaborators, build_pipeline
+from home_mixer.serving.servicer import Feed, ScoredPostsServicer
+from home_mixer.serving.telemetry import Telemetry
+from home_mixer.settings import HomeMixerSettings
+from protos import home_mixer_pb2, home_mixer_pb2_grpc, phoenix_pb2_grpc, thunder_pb2_grpc
+from service_kit.clock import Clock, SystemClock
+from service_kit.embedded_log import EmbeddedLogWriter
+from service_kit.metrics import Metrics
+from service_kit.readiness import Readiness
+from service_kit.server import run_server
+
+logger = logging.getLogger(__name__)
+_SERVICES = home_mixer_pb2.DESCRIPTOR.services_by_name
+SERVICE_NAME = str(_SERVICES["ScoredPostsService"].full_name)
+REQUEST_ID_BITS = 63
+
+
+class HomeMixerProcess:
+    """Everything that one home_mixer owns, opened by `start` and closed by `stop`."""
+
+    def __init__(
+        self,
+        settings: HomeMixerSettings,
+        metrics: Metrics,
+        readiness: Readiness,
+        clock: Clock,
+        random_: random.Random,
+    ) -> None:
+        """Raises ValueError for ranking parameters that cannot be used."""
+        self._settings = settings
+        self._readiness = readiness
+        self._clock = clock
+        self._random = random_
+        self._telemetry = Telemetry(metrics)
+        self._params = ParamsStore(settings.params)
+        self._feed: Feed | None = None
+        self._store: EmbeddedFeatureStore | None = None
+        self._log: EmbeddedLogWriter | None = None
+        self._channels: list[grpc.aio.Channel] = []
+        self._reloading: asyncio.Task[None] | None = None
+
+    def register(self, server: grpc.aio.Server) -> list[str]:
+        """Adds the service; it answers UNAVAILABLE until `start` is done."""
+        settings = self._settings
+        servicer = ScoredPostsServicer(
+            lambda: self._feed,
+            self._params,
+            self._telemetry,
+            self._clock,
+            self._request_id,
+            max_concurrent=settings.max_concurrent_requests,
+            budget_ms=settings.request_budget_ms,
+            late_reserve_ms=settings.late_reserve_ms,
+        )
+        home_mixer_pb2_grpc.add_ScoredPostsServiceServicer_to_server(servicer, server)
+        return [SERVICE_NAME]
+
+    async def start(self) -> None:
+        """Opens the store (StoreError when it cannot) and wires the pipeline."""
+        settings = self._settings
+        self._store = EmbeddedFeatureStore(
+            settings.features_dir,
+            map_bytes=settings.feature_map_bytes,
+            threads=settings.feature_threads,
+        )
+        self._log = EmbeddedLogWriter(settings.log_dir)
+        thunder, ranker, retrieval = self._channel_to(
+            settings.thunder_address, settings.phoenix_address, settings.retrieval_target
+        )
+        pipeline, scorer = build_pipeline(
+            settings,
+            Collaborators(
+                clients=self._store.clients(),
+                thunder=thunder_pb2_grpc.InNetworkPostsServiceStub(thunder).GetInNetworkPosts,
+                retrieve=phoenix_pb2_grpc.RetrievalServiceStub(retrieval).Retrieve,
+                predict=phoenix_pb2_grpc.PredictionServiceStub(ranker).PredictNextActions,
+                events=self._log,
+                clock=self._clock,
+            ),
+            self._telemetry,
+        )
+        self._feed = Feed(pipeline, scorer, pipeline.component_names()["Source"])
+        self._reloading = asyncio.create_task(self._reload_params(), name="params reload")
+        self._readiness.set(SERVICE_NAME, True)
+
+    async def stop(self) -> None:
+        """Drains side effects, then closes channels, log and store."""
+        if self._reloading is not None:
+            self._reloading.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._reloading
+        if self._feed is not None:
+            complete = await self._feed.pipeline.drain(self._settings.drain_seconds)
+            if not complete:
+                logger.warning("side effects were cut off by the drain's end")
+            self._feed.pipeline.close()
+        for channel in self._channels:
+            await channel.close()
+        if self._log is not None:
+            await self._log.flush()
+            await self._log.close()
+        if self._store is not None:
+            self._store.close()
+
+    def _channel_to(self, *addresses: str) -> list[grpc.aio.Channel]:
+        """One channel an address; equal addresses share theirs."""
+        opened = {address: open_channel(address) for address in dict.fromkeys(addresses)}
+        self._channels = list(opened.values())
+        return [opened[address] for address in addresses]
+
+    def _request_id(self, viewer_id: int) -> str:
+        return f"{self._random.getrandbits(REQUEST_ID_BITS)}-{viewer_id}"
+
+    async def _reload_params(self) -> None:
+        """Looks at the parameters' file now and then; a bad one leaves the old in force."""
+        while True:
+            await asyncio.sleep(self._settings.params_reload_seconds)
+            failed_before = self._params.failed_reloads
+            if await asyncio.to_thread(self._params.reload_if_changed):
+                self._telemetry.params_reloads.labels("ok").inc()
+                logger.info(
+                    "parameters reloaded", extra={"params_hash": self._params.current.params_hash}
+                )
+            elif self._params.failed_reloads > failed_before:
+                self._telemetry.params_reloads.labels("refused").inc()
+                logger.error("parameters refused", extra={"reason": self._params.error})
+
+
+def main(settings: HomeMixerSettings) -> int:
+    """Runs until SIGTERM or SIGINT; the process's exit code."""
+    metrics, readiness = Metrics("home_mixer"), Readiness()
+    clock, random_ = SystemClock(), random.SystemRandom()
+    process = HomeMixerProcess(settings, metrics, readiness, clock, random_)
+    return asyncio.run(
+        run_server(
+            settings,
+            name="home-mixer",
+            register=process.register,
+            readiness=readiness,
+            metrics=metrics,
+            on_start=process.start,
+            on_drain=process.stop,
+        )
+    )

@@ -1,0 +1,1 @@
+"""The edge of home_mixer: messages in, messages out, and what operators see of it."""
