@@ -64,8 +64,10 @@ def tokenize_text(text: str) -> TokenizedText:
     """Folds and cuts a post's text."""
     folded = fold(text)
     tokens = tuple(_tokens(folded))
-    plain = {token[1:] for token in tokens if len(token) > 1 and token[0] in "#$"}
-    return TokenizedText(folded, tokens, frozenset(tokens) | plain)
+    if "#" not in folded and "$" not in folded:
+        return TokenizedText(folded, tokens, frozenset(tokens))
+    plain = [token[1:] for token in tokens if len(token) > 1 and token[0] in "#$"]
+    return TokenizedText(folded, tokens, frozenset((*tokens, *plain)))
 
 
 def tokenize_keyword(keyword: str) -> tuple[str, ...]:
@@ -116,17 +118,22 @@ def _token_matches(wanted: str, token: str) -> bool:
     return wanted == token or (token[0] in "#$" and wanted == token[1:])
 
 
-def _tokens(folded: str) -> Iterator[str]:
+def _tokens(folded: str) -> Iterable[str]:
+    runs: list[str] = _TOKEN.findall(folded)
+    others = () if folded.isascii() else _NOT_WORD.findall(folded)
+    if not others:
+        return runs
     # Python's \w has no marks, of which some scripts' words are full; those take the slow way.
-    if any(_kind(char) == _MARK for char in _NOT_WORD.findall(folded)):
-        yield from _unicode_tokens(folded)
-        return
-    for match in _TOKEN.finditer(folded):
-        token = match.group()
-        if token[0] < "\x80" or _kind(token[0]) == _WORD:
-            yield token
-        else:  # a run of symbols and foreign punctuation
-            yield from _unicode_tokens(token)
+    if any(_kind(char) == _MARK for char in others):
+        return _unicode_tokens(folded)
+    return (token for run in runs for token in _of_run(run))
+
+
+def _of_run(run: str) -> Iterable[str]:
+    """A word or an ASCII symbol is a token; a run of other characters may hold several or none."""
+    if run[0] < "\x80" or _kind(run[0]) == _WORD:
+        return (run,)
+    return _unicode_tokens(run)
 
 
 def _unicode_tokens(folded: str) -> Iterator[str]:

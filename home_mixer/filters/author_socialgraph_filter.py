@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_pipeline.components import Filter
+from candidate_pipeline.components import FailurePolicy, Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.id_sets import contains_any, union
 from home_mixer.query import ScoredPostsQuery
@@ -19,6 +19,7 @@ _AUTHORS = ("author_id", "reposted_user_id", "quoted_author_id")
 
 class AuthorSocialgraphFilter(Filter[ScoredPostsQuery]):
     reads = frozenset({*_AUTHORS, "author_blocks_viewer"})
+    on_failure = FailurePolicy.FAIL_CLOSED
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
         unwanted = union(query.blocked_user_ids, query.muted_user_ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_pipeline.components import Filter
+from candidate_pipeline.components import FailurePolicy, Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.id_sets import contains
 from home_mixer.query import ScoredPostsQuery
@@ -13,6 +13,7 @@ from home_mixer.query import ScoredPostsQuery
 
 class IneligibleSubscriptionFilter(Filter[ScoredPostsQuery]):
     reads = frozenset({"subscription_author_id"})
+    on_failure = FailurePolicy.FAIL_CLOSED
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
         author = table["subscription_author_id"]

@@ -13,7 +13,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_pipeline.components import Filter
+from candidate_pipeline.components import FailurePolicy, Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.columns import UNKNOWN
 from home_mixer.query import ScoredPostsQuery
@@ -26,6 +26,8 @@ _TEXTS = ("text", "reposted_text", "quoted_text")
 class MutedKeywordFilter(Filter[ScoredPostsQuery]):
     reads = frozenset({*_TEXTS, "core_data_found"})
     blocking = True  # thousands of fresh texts take tens of milliseconds to cut
+    budget_ms = 300.0
+    on_failure = FailurePolicy.FAIL_CLOSED
 
     def __init__(self, cached_texts_max: int = CACHED_TEXTS_MAX) -> None:
         self._tokenized = lru_cache(maxsize=cached_texts_max)(tokenize_text)

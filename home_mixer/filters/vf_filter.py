@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_pipeline.components import Filter
+from candidate_pipeline.components import FailurePolicy, Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.columns import VISIBILITY_DROP, VISIBILITY_UNKNOWN
 from home_mixer.query import ScoredPostsQuery
@@ -18,6 +18,7 @@ from home_mixer.query import ScoredPostsQuery
 
 class VFFilter(Filter[ScoredPostsQuery]):
     reads = frozenset({"visibility_action"})
+    on_failure = FailurePolicy.FAIL_CLOSED
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
         action = table["visibility_action"]

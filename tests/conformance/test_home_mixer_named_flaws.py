@@ -2,11 +2,14 @@
 
 import numpy as np
 
+from candidate_pipeline.components import FailurePolicy
 from candidate_pipeline.table import CandidateTable
 from home_mixer.columns import SCHEMA
 from home_mixer.filters.author_socialgraph_filter import AuthorSocialgraphFilter
 from home_mixer.filters.core_data_hydration_filter import CoreDataHydrationFilter
 from home_mixer.filters.drop_duplicates_filter import DropDuplicatesFilter
+from home_mixer.filters.ineligible_subscription_filter import IneligibleSubscriptionFilter
+from home_mixer.filters.muted_keyword_filter import MutedKeywordFilter
 from home_mixer.filters.repost_deduplication_filter import RepostDeduplicationFilter
 from home_mixer.filters.vf_filter import VFFilter
 from home_mixer.params import load_params
@@ -77,3 +80,14 @@ def test_an_outage_of_the_post_store_does_not_empty_the_feed():
 def test_an_outage_of_the_safety_labels_does_not_show_unchecked_posts():
     """Upstream: no verdict means keep."""
     assert VFFilter().keep(query(), table(post_id=[1])).tolist() == [False]
+
+
+def test_a_safety_filter_that_breaks_lets_nothing_through():
+    """Upstream: a failed filter is undone, so blocked, muted and unsafe posts pass."""
+    safety = (
+        AuthorSocialgraphFilter(),
+        IneligibleSubscriptionFilter(),
+        MutedKeywordFilter(),
+        VFFilter(),
+    )
+    assert {component.on_failure for component in safety} == {FailurePolicy.FAIL_CLOSED}
