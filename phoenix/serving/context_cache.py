@@ -17,8 +17,6 @@ class ContextCache(Generic[V]):
     def __init__(self, entries_max: int) -> None:
         self._entries: OrderedDict[Key, V] = OrderedDict()
         self._entries_max = entries_max
-        self.hits = 0
-        self.misses = 0
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -26,11 +24,8 @@ class ContextCache(Generic[V]):
     def get(self, key: Key) -> V | None:
         """The encoding, or None."""
         found = self._entries.get(key)
-        if found is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        self._entries.move_to_end(key)
+        if found is not None:
+            self._entries.move_to_end(key)
         return found
 
     def put(self, key: Key, value: V) -> None:
@@ -39,8 +34,3 @@ class ContextCache(Generic[V]):
         self._entries.move_to_end(key)
         while len(self._entries) > self._entries_max:
             self._entries.popitem(last=False)
-
-    def forget_version(self, version: str) -> None:
-        """Drops a replaced model's encodings, whose memory nobody needs any more."""
-        for key in [key for key in self._entries if key[0] == version]:
-            del self._entries[key]
