@@ -69,8 +69,7 @@ class EmbeddedUserStore:
         unique, inverse = np.unique(user_ids, return_inverse=True)
         with self._directory.read() as txn:
             found = {
-                bytes(key): decode_profile(bytes(value))
-                for key, value in txn.get_many(PROFILES, id_keys(unique))
+                key: decode_profile(value) for key, value in txn.get_many(PROFILES, id_keys(unique))
             }
         batch = profile_batch([found.get(key) for key in id_keys(unique)])
         return ProfileBatch(
@@ -81,7 +80,7 @@ class EmbeddedUserStore:
         )
 
     def _read_features(self, user_id: int) -> UserFeatures:
-        with self._directory.read() as txn:
+        with self._directory.read(views=True) as txn:
             words = decode_keywords(bytes(txn.get(KEYWORDS, id_key(user_id)) or b""))
             return UserFeatures(
                 followed_user_ids=_live(txn, FOLLOW, user_id),
@@ -92,14 +91,14 @@ class EmbeddedUserStore:
             )
 
     def _read_blocks(self, user_id: int, author_ids: Ids) -> Mask:
-        with self._directory.read() as txn:
+        with self._directory.read(views=True) as txn:
             return np.isin(author_ids, _live(txn, BLOCKED_BY, user_id))
 
     def _read_follows(self, user_id: int, author_ids: Ids) -> Mask:
         unique, inverse = np.unique(author_ids, return_inverse=True)
         viewer = np.uint64(user_id)
         follows = np.zeros(unique.shape[0], np.bool_)
-        with self._directory.read() as txn:
+        with self._directory.read(views=True) as txn:
             for at, author_id in enumerate(unique.tolist()):
                 value = txn.get(EDGES, edge_key(FOLLOW, author_id))
                 follows[at] = value is not None and _holds(value, viewer)
