@@ -56,7 +56,7 @@ class PhoenixSettings(ServiceSettings):
         1_000_000, ge=1, le=100_000_000, description="posts the index may hold; the newest stay"
     )
     index_retention_hours: float = Field(
-        48.0, gt=0, le=24 * 365, description="posts older than this are not answered"
+        48.0, gt=0, le=24 * 3650, description="posts older than this are not answered"
     )
     age_out_interval_seconds: float = Field(
         5.0, gt=0, le=3600, description="how often old posts are looked for"

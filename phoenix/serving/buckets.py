@@ -42,30 +42,36 @@ def chunks(count: int, buckets: tuple[int, ...]) -> tuple[Chunk, ...]:
     """Covers `count` candidates with chunks of the ascending sizes `buckets`; () for none."""
     check_ascending("buckets", buckets)
     cut, start = [], 0
-    for bucket in _cheapest(count, buckets)[1]:
+    for bucket in _sizes(count, buckets):
         stop = min(count, start + bucket)
         cut.append(Chunk(start, stop, bucket))
         start = stop
     return tuple(cut)
 
 
+def _sizes(count: int, buckets: tuple[int, ...]) -> list[int]:
+    """Bucket sizes of the cheapest cover, largest first."""
+    largest, sizes = buckets[-1], []
+    while count > 2 * largest:
+        sizes.append(largest)
+        count -= largest
+    first = _first_bucket(buckets)
+    while count > 0:
+        sizes.append(first[count])
+        count -= first[count]
+    return sorted(sizes, reverse=True)
+
+
 @cache
-def _cheapest(count: int, buckets: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
-    """(cost, bucket sizes, largest first) of the cheapest cover."""
-    if count <= 0:
-        return 0, ()
-    largest = buckets[-1]
-    if count > 2 * largest:
-        cost, sizes = _cheapest(count - largest, buckets)
-        return cost + largest + CALL_COST_ROWS, (largest, *sizes)
-    best: tuple[int, tuple[int, ...]] | None = None
-    for bucket in reversed(buckets):
-        cost, sizes = _cheapest(count - bucket, buckets)
-        option = (cost + bucket + CALL_COST_ROWS, tuple(sorted((bucket, *sizes), reverse=True)))
-        if best is None or option[0] < best[0]:
-            best = option
-    assert best is not None  # `buckets` is not empty
-    return best
+def _first_bucket(buckets: tuple[int, ...]) -> list[int]:
+    """For every count up to twice the largest bucket, one bucket of its cheapest cover."""
+    cost, first = [0], [0]
+    for count in range(1, 2 * buckets[-1] + 1):
+        options = ((cost[max(0, count - size)] + size, size) for size in buckets)
+        cheapest, size = min(options, key=lambda option: (option[0], -option[1]))
+        cost.append(cheapest + CALL_COST_ROWS)
+        first.append(size)
+    return first
 
 
 def check_ascending(name: str, sizes: tuple[int, ...]) -> None:

@@ -13,11 +13,14 @@ import asyncio
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from phoenix.index.corpus import Corpus, Post, created_ms_of
-from phoenix.index.exact import ExactIndex
+from phoenix.index.exact import ExactIndex, Ids
 from phoenix.serving.limits import ID_MAX
 from phoenix.serving.served import ServedRetrieval
 from phoenix.serving.telemetry import Telemetry
@@ -44,7 +47,7 @@ class LiveRetrieval:
 
 
 class CorpusFollower:
-    """Applies post events to the corpus and to every index. Its methods run on the event loop."""
+    """Applies post events to the corpus and to every index; work on many posts leaves the loop."""
 
     def __init__(
         self,
@@ -74,7 +77,7 @@ class CorpusFollower:
     async def advance(self) -> None:
         """Ages posts out; to be called now and then, for time passes without events too."""
         async with self._lock:
-            self._corpus.advance(self._clock.now_ms())
+            await asyncio.to_thread(self._corpus.advance, self._clock.now_ms())
             await self._follow()
 
     async def install(self, model: ServedRetrieval) -> None:
@@ -83,7 +86,7 @@ class CorpusFollower:
             model, ExactIndex(model.dimension, rows_max=self._posts_max + ROWS_SPARE)
         )
         async with self._lock:
-            posts = list(self._corpus.visible_posts())
+            posts = await asyncio.to_thread(lambda: list(self._corpus.visible_posts()))
             self._building = live  # from here on events reach it too
         try:
             await self._add(live, posts)
@@ -101,11 +104,11 @@ class CorpusFollower:
 
     async def _follow(self) -> None:
         """Brings every index up to date with the corpus: what vanished first."""
-        changes = self._corpus.take_changes()
+        changes = await asyncio.to_thread(self._corpus.take_changes)
         indexes = [live for live in (self.active, self._building) if live is not None]
         try:
             for live in indexes:
-                live.index.remove(changes.hidden)
+                await asyncio.to_thread(live.index.remove, changes.hidden)
             for live in indexes:
                 await self._add(live, changes.shown)
         except BaseException:
@@ -116,16 +119,22 @@ class CorpusFollower:
     async def _add(self, live: LiveRetrieval, posts: Sequence[Post]) -> None:
         for start in range(0, len(posts), EMBED_POSTS_MAX):
             part = posts[start : start + EMBED_POSTS_MAX]
-            ids, authors, created = _columns(part)
-            vectors = await self._worker.run(lambda: live.model.post_vectors(ids, authors))  # noqa: B023
+            ids, authors, created = await asyncio.to_thread(_columns, part)
+            vectors = await self._worker.run(partial(live.model.post_vectors, ids, authors))
             self._telemetry.embedded_posts.inc(len(part))
             finite = np.isfinite(vectors).all(axis=1)
-            if not finite.all():
-                self._telemetry.embed_failures.inc(int((~finite).sum()))
-            # A delete may have come while the tower ran.
-            visible = np.fromiter((self._corpus.is_visible(p.post_id) for p in part), np.bool_)
-            kept = finite & visible
-            live.index.upsert(ids[kept], authors[kept], created[kept], vectors[kept])
+            self._telemetry.embed_failures.inc(int((~finite).sum()))
+            kept = (ids[finite], authors[finite], created[finite], vectors[finite])
+            await asyncio.to_thread(self._insert, live.index, *kept)
+
+    def _insert(self, index: ExactIndex, ids: Ids, *columns: Any) -> None:
+        """Adds posts, then takes out those whose delete came while the tower ran.
+
+        In this order no delete is lost: one applied before the look is seen by it, one applied
+        later removes the post itself (`_follow`).
+        """
+        index.upsert(ids, *columns)
+        index.remove([id_ for id_ in ids.tolist() if not self._corpus.is_visible(id_)])
 
     def _measure(self) -> None:
         self._telemetry.corpus_posts.set(len(self._corpus))
@@ -167,7 +176,7 @@ def apply_event(corpus: Corpus, event: events_pb2.PostEvent) -> None:
         corpus.undelete(event.undelete.post_id, event.undelete.undeleted_at_ms)
 
 
-def _columns(posts: Iterable[Post]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _columns(posts: Iterable[Post]) -> tuple[Ids, Ids, NDArray[np.int64]]:
     rows = [(post.post_id, post.author_id, post.created_ms) for post in posts]
     ids, authors, created = zip(*rows, strict=True) if rows else ((), (), ())
     return np.array(ids, np.uint64), np.array(authors, np.uint64), np.array(created, np.int64)

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from service_kit.clock import Clock
 from service_kit.consumer import Consumer
 from service_kit.event_log import Entry, EventSource
 from service_kit.metrics import Metrics
-from service_kit.readiness import Readiness
+from service_kit.readiness import Readiness, State
 from service_kit.snowflake import SnowflakeGenerator
 
 logger = logging.getLogger(__name__)
@@ -57,6 +57,20 @@ class LoggedOnly:
 
     async def close(self) -> None:
         """Nothing to close."""
+
+
+class CorpusState(Readiness):
+    """What the corpus' consumer says of itself; a part of RetrievalService's readiness."""
+
+    def __init__(self, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self.current = State(False, "not started")
+        self._changed = changed
+
+    def set(self, service_name: str, serving: bool, reason: str = "") -> None:
+        """Remembers and tells; the consumer is the only one that calls."""
+        self.current = State(serving, reason)
+        self._changed()
 
 
 class PhoenixService:
@@ -106,7 +120,7 @@ class PhoenixService:
             clock,
             context_step_ms=step_ms,
         )
-        self._corpus_state = Readiness()
+        self._corpus_state = CorpusState(self._report_retrieval)
         self._consumer = Consumer(
             source,
             self._follower.handle,
@@ -146,7 +160,7 @@ class PhoenixService:
     async def start(self) -> None:
         """Compiles the scan and starts the tasks; models and corpus arrive on their own."""
         self._report_prediction()
-        self._corpus_state.listen(lambda *_: self._report_retrieval())
+        self._report_retrieval()
         self._spawn("batcher", self._batcher.run())
         self._spawn("rankers", self._rankers.run())
         self._spawn("corpus", self._consumer.run())
@@ -191,7 +205,7 @@ class PhoenixService:
         self._readiness.set(PREDICTION, self._has_ranker, "" if self._has_ranker else missing)
 
     def _report_retrieval(self) -> None:
-        corpus = self._corpus_state.state(_CORPUS)
+        corpus = self._corpus_state.current
         if self._follower.active is None:
             directory, problem = self._settings.retrieval_dir, self._towers.problem
             self._readiness.set(RETRIEVAL, False, _missing("retrieval model", directory, problem))
