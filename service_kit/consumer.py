@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from prometheus_client import Counter, Gauge, Histogram
 
 from service_kit.clock import Clock
-from service_kit.dead_letters import DeadLetters, Poison
+from service_kit.dead_letters import DeadLetters, Place, Poison
 from service_kit.event_log import EventSink, EventSource, Record, TopicPartition
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
@@ -57,20 +57,22 @@ class Consumer:
         readiness: Readiness,
         ready_as: str,
         dead_letters: EventSink,
+        known_dead: frozenset[Place] = frozenset(),
         options: ConsumerOptions | None = None,
     ) -> None:
-        """``ready_as``: the name in ``readiness`` that this consumer alone sets."""
+        """``ready_as``: the name in ``readiness`` that this consumer alone sets; ``known_dead``:
+        records put aside in an earlier life, for consumers that replay from the start."""
         self._source = source
         self._handler = handler
         self._name = name
         self._clock = clock
         self._readiness = readiness
         self._ready_as = ready_as
-        self._dead = DeadLetters(dead_letters)
+        self._dead = DeadLetters(dead_letters, known_dead)
         self._options = options or ConsumerOptions()
         self._metrics = ConsumerMetrics.of(metrics)
         self.caught_up = asyncio.Event()
-        self._targets: dict[TopicPartition, int] = {}
+        self._targets: dict[TopicPartition, int] | None = None
         self._failures = 0
         self._lag: dict[TopicPartition, int] = {}
         self._committed_s = self._lag_read_s = float("-inf")
@@ -88,8 +90,6 @@ class Consumer:
         """
         self._readiness.set(self._ready_as, False, f"{self._name} is catching up")
         try:
-            self._targets = dict(await self._source.end_offsets())
-            self._check_caught_up()
             while True:
                 await self._round()
         except asyncio.CancelledError:
@@ -105,6 +105,9 @@ class Consumer:
         """One batch; a failure rewinds to its start, waits and lets the next round retry."""
         before = dict(self._source.positions())
         try:
+            if self._targets is None:
+                self._targets = dict(await self._source.end_offsets())
+                self._check_caught_up()
             records = await self._gather()
             if records:
                 await self._handle(records)
@@ -170,7 +173,7 @@ class Consumer:
         self._check_caught_up()
 
     def _check_caught_up(self) -> None:
-        if self.caught_up.is_set():
+        if self.caught_up.is_set() or self._targets is None:
             return
         positions = self._source.positions()
         if all(positions.get(at, 0) >= end for at, end in self._targets.items()):

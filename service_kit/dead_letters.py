@@ -10,19 +10,22 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from service_kit.event_log import (
     RECORD_BYTES_MAX,
     Entry,
     EventSink,
+    EventSource,
     Record,
     dead_letter_topic,
 )
 
 logger = logging.getLogger(__name__)
 REASON_CHARS_MAX = 500  # an error that quotes its input must not outgrow the record
+SCAN_RECORDS = 1_000  # dead letters looked at in one poll
 Event = TypeVar("Event")
+Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset of a record
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +37,19 @@ class Poison:
 
 
 class DeadLetters:
-    """Writes poison to its topic's dead-letter topic."""
+    """Writes poison to its topic's dead-letter topic, each record once."""
 
-    def __init__(self, sink: EventSink) -> None:
+    def __init__(self, sink: EventSink, known: frozenset[Place] = frozenset()) -> None:
         self._sink = sink
+        self._known = known
 
     async def put_aside(self, poisons: Sequence[Poison], now_ms: int) -> None:
         """Raises what the sink raises: a record is never dropped because it cannot be kept."""
         by_topic: dict[str, list[Entry]] = {}
         for poison in poisons:
             record = poison.record
+            if (record.topic, record.partition, record.offset) in self._known:
+                continue
             logger.warning("record put aside", extra=describe(poison))
             entry = (record.key, encode(poison), now_ms)
             by_topic.setdefault(dead_letter_topic(record.topic), []).append(entry)
@@ -92,3 +98,15 @@ def parse_records(
         except Exception as error:  # noqa: BLE001 - any parser's failure is this record's
             poisons.append(Poison(record, f"{type(error).__name__}: {error}"))
     return events, poisons
+
+
+async def known_dead_letters(source: EventSource) -> frozenset[Place]:
+    """Which records were put aside already; ``source`` follows dead-letter topics from their
+    start. A consumer that replays its topic at each start passes these to ``Consumer``."""
+    places: set[Place] = set()
+    while records := await source.poll(SCAN_RECORDS, 0.0):
+        for record in records:
+            header, _ = decode(record.value)
+            place = str(header["topic"]), int(str(header["partition"])), int(str(header["offset"]))
+            places.add(place)
+    return frozenset(places)

@@ -14,7 +14,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,7 @@ class Query:
     videos: bool = False
     originals_per_author_max: int = ORIGINALS_PER_AUTHOR_MAX
     secondary_per_author_max: int = SECONDARY_PER_AUTHOR_MAX
+    videos_per_author_max: int = VIDEOS_PER_AUTHOR_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,9 +198,9 @@ class PostStore:
             now_ms=np.int64(now_ms),
             cutoff_ms=np.int64(cutoff_ms),
             status_cutoff_ms=np.int64(status_cutoff_ms),
-            originals_max=np.int64(min(query.originals_per_author_max, ORIGINALS_PER_AUTHOR_MAX)),
-            secondary_max=np.int64(min(query.secondary_per_author_max, SECONDARY_PER_AUTHOR_MAX)),
-            videos_max=np.int64(VIDEOS_PER_AUTHOR_MAX),
+            originals_max=np.int64(query.originals_per_author_max),
+            secondary_max=np.int64(query.secondary_per_author_max),
+            videos_max=np.int64(query.videos_per_author_max),
             results_max=np.int64(query.results_max),
         )
 

@@ -1,0 +1,68 @@
+"""Keeps the store current: events in, old posts out, sizes shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from service_kit.dead_letters import Poison
+from service_kit.event_log import Record
+from thunder.events import decode_batch
+from thunder.metrics import ThunderMetrics
+from thunder.store import PostStore
+
+logger = logging.getLogger(__name__)
+SIZES_INTERVAL_S: Final = 5.0  # x-algorithm: its statistics logger
+
+
+class PostIngester:
+    """Handler for a ``Consumer`` of ``foryou.posts``; idempotent."""
+
+    def __init__(self, store: PostStore, metrics: ThunderMetrics) -> None:
+        self._store = store
+        self._metrics = metrics
+
+    async def __call__(self, records: Sequence[Record]) -> list[Poison]:
+        return await asyncio.to_thread(self.take, records)
+
+    def take(self, records: Sequence[Record]) -> list[Poison]:
+        """Applies one batch; returns what could not be understood."""
+        batch, poisons = decode_batch(records)
+        if batch.rows:
+            self._count("create", self._store.insert(batch.posts(), batch.flags()))
+        if batch.status_ids:
+            dead = np.array(batch.status_dead, np.uint8)
+            outcomes = self._store.apply_statuses(batch.statuses())
+            self._count("status", outcomes)
+            self._metrics.events.labels("delete", "seen").inc(int(dead.sum()))
+            self._metrics.events.labels("undelete", "seen").inc(int(dead.size - dead.sum()))
+        for kind, count in batch.passed_over.items():
+            self._metrics.events.labels(kind, "passed_over").inc(count)
+        if poisons:
+            self._metrics.events.labels("unknown", "poison").inc(len(poisons))
+        return poisons
+
+    def _count(self, kind: str, outcomes: dict[str, int]) -> None:
+        for outcome, count in outcomes.items():
+            self._metrics.events.labels(kind, outcome).inc(count)
+
+
+async def trim_for_ever(store: PostStore, metrics: ThunderMetrics, interval_s: float) -> None:
+    """Trims at each interval; a failure is logged and the next interval tries again."""
+    while True:
+        await asyncio.sleep(interval_s)
+        try:
+            metrics.trimmed.inc(await asyncio.to_thread(store.trim))
+        except Exception:
+            logger.exception("trim failed")
+
+
+async def show_sizes_for_ever(store: PostStore, metrics: ThunderMetrics) -> None:
+    """Refreshes the store's gauges."""
+    while True:
+        metrics.show_sizes(await asyncio.to_thread(store.sizes), store.evicted_posts)
+        await asyncio.sleep(SIZES_INTERVAL_S)

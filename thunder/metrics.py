@@ -1,0 +1,72 @@
+"""What thunder counts; every name starts with ``foryou_thunder_`` (table in the README)."""
+
+from __future__ import annotations
+
+from service_kit.metrics import SIZES, Metrics
+from thunder.store import StoreSizes
+
+AGE_SECONDS = (1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 43200.0, 86400.0, 172800.0)
+SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+
+
+class ThunderMetrics:
+    """One per process."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.requests = metrics.counter(
+            "requests_total", "Queries by kind (posts, videos) and gRPC status", ["kind", "status"]
+        )
+        self.request_seconds = metrics.histogram(
+            "request_seconds", "Time from request to encoded answer", ["kind"]
+        )
+        self.in_flight = metrics.gauge("in_flight_requests", "Queries running or waiting")
+        self.partial = metrics.counter("partial_answers_total", "Answers cut short by time")
+        self.dropped = metrics.counter(
+            "posts_dropped_total", "Posts that a query's rules left out, by reason", ["reason"]
+        )
+        self.following = metrics.histogram(
+            "request_following_size", "Followed authors a request names", buckets=SIZES
+        )
+        self.excluded = metrics.histogram(
+            "request_excluded_size", "Posts a request excludes", buckets=SIZES
+        )
+        self.returned = metrics.histogram("posts_returned", "Posts in an answer", buckets=SIZES)
+        self.returned_share = metrics.histogram(
+            "posts_returned_share", "Posts returned of entries looked at", buckets=SHARES
+        )
+        self.freshness = metrics.histogram(
+            "returned_freshness_seconds", "Age of the newest post returned", buckets=AGE_SECONDS
+        )
+        self.time_range = metrics.histogram(
+            "returned_time_range_seconds", "Oldest to newest post returned", buckets=AGE_SECONDS
+        )
+        self.reply_share = metrics.histogram(
+            "returned_reply_share", "Replies among the posts returned", buckets=SHARES
+        )
+        self.unique_authors = metrics.histogram(
+            "returned_unique_authors", "Different authors in an answer", buckets=SIZES
+        )
+        self.events = metrics.counter(
+            "events_total", "Post events by kind and what became of them", ["kind", "outcome"]
+        )
+        self.trimmed = metrics.counter("posts_trimmed_total", "Posts dropped by age")
+        self._evicted = metrics.gauge(
+            "posts_evicted", "Posts dropped since the start because memory was full"
+        )
+        self._entities = metrics.gauge("store_entities", "What the store holds", ["type"])
+        self._posts_max = metrics.gauge("store_posts_max", "Posts there is room for")
+        self._bytes = metrics.gauge("store_bytes", "Bytes that the store's arrays use")
+        self.start_seconds = metrics.gauge("start_seconds", "From start to caught up")
+
+    def show_sizes(self, sizes: StoreSizes, evicted_posts: int) -> None:
+        """Sets the gauges of the store."""
+        self._entities.labels("posts").set(sizes.posts)
+        self._entities.labels("deleted_posts").set(sizes.dead_posts)
+        self._entities.labels("authors").set(sizes.authors)
+        self._entities.labels("original_posts").set(sizes.originals)
+        self._entities.labels("secondary_posts").set(sizes.secondary)
+        self._entities.labels("video_posts").set(sizes.videos)
+        self._entities.labels("tombstones").set(sizes.tombstones)
+        self._posts_max.set(sizes.posts_max)
+        self._bytes.set(sizes.bytes_in_use)
+        self._evicted.set(evicted_posts)

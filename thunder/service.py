@@ -1,0 +1,154 @@
+"""``foryou.thunder.v1.InNetworkPostsService``: admission, deadline, query, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Final
+
+import grpc
+import grpc.aio
+
+from protos import thunder_pb2, thunder_pb2_grpc
+from service_kit.clock import Clock
+from service_kit.readiness import Readiness
+from thunder.answers import encode_answer
+from thunder.layout import REPLY
+from thunder.metrics import ThunderMetrics
+from thunder.requests import BadRequestError, parse_request
+from thunder.store import Found, PostStore, Query
+
+logger = logging.getLogger(__name__)
+SERVICE_NAME: Final = "foryou.thunder.v1.InNetworkPostsService"
+ANSWER_RESERVE_S: Final = 0.005  # of the deadline, to encode and send what was found
+Request = thunder_pb2.GetInNetworkPostsRequest
+Response = thunder_pb2.GetInNetworkPostsResponse
+Context = grpc.aio.ServicerContext[Request, Response]
+
+
+class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
+    """A place is taken per query and given back only when its thread is done, so cancelled calls
+    cannot pile work up behind the bound."""
+
+    def __init__(
+        self,
+        store: PostStore,
+        clock: Clock,
+        metrics: ThunderMetrics,
+        readiness: Readiness,
+        *,
+        max_concurrent_requests: int,
+        query_threads: int,
+        request_timeout_ms: int,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._metrics = metrics
+        self._readiness = readiness
+        self._places_max = max_concurrent_requests
+        self._places_taken = 0
+        self._places_lock = threading.Lock()
+        self._timeout_s = request_timeout_ms / 1000
+        self._threads = ThreadPoolExecutor(query_threads, "thunder-query")
+
+    def close(self) -> None:
+        """Waits for running queries."""
+        self._threads.shutdown(wait=True)
+
+    async def GetInNetworkPosts(  # noqa: N802 - the name in the contract
+        self, request: Request, context: Context
+    ) -> Response:
+        kind = "videos" if request.is_video_request else "posts"
+        started_s = self._clock.monotonic_s()
+        if not self._readiness.serving(SERVICE_NAME):
+            reason = self._readiness.state(SERVICE_NAME).reason
+            await self._refuse(context, kind, grpc.StatusCode.UNAVAILABLE, reason)
+        try:
+            query = parse_request(request)
+        except BadRequestError as error:
+            await self._refuse(context, kind, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        if not self._take_place():
+            full = f"{self._places_max} queries are running already; retry after a moment"
+            await self._refuse(context, kind, grpc.StatusCode.RESOURCE_EXHAUSTED, full)
+        deadline_s = started_s + min(self._timeout_s, _remaining_s(context))
+        work = _Work(self._store, query, self._clock, deadline_s - ANSWER_RESERVE_S)
+        future = self._threads.submit(work.run)
+        future.add_done_callback(self._give_place_back)
+        try:
+            found, answer = await asyncio.wrap_future(future)
+        except asyncio.CancelledError:
+            work.cancel()
+            self._metrics.requests.labels(kind, "CANCELLED").inc()
+            raise
+        self._observe(kind, request, found, self._clock.monotonic_s() - started_s)
+        return answer
+
+    async def _refuse(
+        self, context: Context, kind: str, code: grpc.StatusCode, message: str
+    ) -> None:
+        self._metrics.requests.labels(kind, code.name).inc()
+        await context.abort(code, message)
+
+    def _take_place(self) -> bool:
+        with self._places_lock:
+            if self._places_taken >= self._places_max:
+                return False
+            self._places_taken += 1
+            self._metrics.in_flight.set(self._places_taken)
+            return True
+
+    def _give_place_back(self, _: Future[tuple[Found, Response]]) -> None:
+        with self._places_lock:
+            self._places_taken -= 1
+            self._metrics.in_flight.set(self._places_taken)
+
+    def _observe(self, kind: str, request: Request, found: Found, seconds: float) -> None:
+        metrics = self._metrics
+        metrics.requests.labels(kind, "OK").inc()
+        metrics.request_seconds.labels(kind).observe(seconds)
+        metrics.following.observe(len(request.following_user_ids))
+        metrics.excluded.observe(len(request.exclude_post_ids))
+        metrics.partial.inc(int(found.partial))
+        metrics.returned.observe(found.posts.size)
+        for reason in ("unknown_parent", "parent_not_followed", "own_repost", "deleted_source"):
+            metrics.dropped.labels(reason).inc(found.counts[reason])
+        if found.posts.size:
+            self._observe_posts(found)
+        if request.debug:
+            logger.info("query", extra={"posts": found.posts.size, **found.counts})
+
+    def _observe_posts(self, found: Found) -> None:
+        metrics, created_ms = self._metrics, found.posts["created_at_ms"]
+        metrics.returned_share.observe(found.posts.size / found.counts["entries_seen"])
+        metrics.freshness.observe((self._clock.now_ms() - int(created_ms[0])) / 1000)
+        metrics.time_range.observe(int(created_ms[0] - created_ms[-1]) / 1000)
+        metrics.reply_share.observe(float(((found.flags & REPLY) != 0).mean()))
+        metrics.unique_authors.observe(len(set(found.posts["author_id"].tolist())))
+
+
+class _Work:
+    """One query on a query thread; stops at its deadline or when the caller has gone."""
+
+    def __init__(self, store: PostStore, query: Query, clock: Clock, until_s: float) -> None:
+        self._store = store
+        self._query = query
+        self._clock = clock
+        self._until_s = until_s
+        self._cancelled = False
+
+    def cancel(self) -> None:
+        self._cancelled = True
+
+    def run(self) -> tuple[Found, Response]:
+        found = self._store.query(self._query, self._out_of_time)
+        return found, encode_answer(found)
+
+    def _out_of_time(self) -> bool:
+        return self._cancelled or self._clock.monotonic_s() >= self._until_s
+
+
+def _remaining_s(context: Context) -> float:
+    remaining = context.time_remaining()
+    return float("inf") if remaining is None else max(0.0, remaining)
