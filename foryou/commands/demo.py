@@ -1,7 +1,116 @@
-"""TODO"""
+"""`foryou demo`: from nothing to a ranked, explained feed in one command."""
 
-EXAMPLES = ""
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from foryou.errors import UsageError
+
+if TYPE_CHECKING:
+    from foryou.demo import DemoOptions, DemoResult
+
+EXAMPLES = (
+    "Examples: `foryou demo` shows a feed and serves until Ctrl-C; "
+    "`foryou demo --headless --json > demo.json` is for programs."
+)
+USERS_DEFAULT = 2_000
+TRAIN_SECONDS_DEFAULT = 60.0  # with it the first feed comes within two minutes on two cores
 
 
-def demo() -> None:
-    """."""
+def demo(
+    seed: Annotated[int, typer.Option(help="Equal seeds make equal worlds.", min=0)] = 1,
+    users: Annotated[int, typer.Option(help="Accounts in the world.")] = USERS_DEFAULT,
+    viewer: Annotated[
+        int | None, typer.Option(help="Whose feed to show. [default: one with a rich history]")
+    ] = None,
+    train_seconds: Annotated[
+        float, typer.Option(help="Time budget of the ranker's training.", min=1)
+    ] = TRAIN_SECONDS_DEFAULT,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Empty directory to keep. [default: a temporary one]")
+    ] = None,
+    headless: Annotated[
+        bool, typer.Option("--headless", help="Stop after the feed instead of serving.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Make a synthetic community, start every service, train both models and show a feed.
+
+    The world's tastes are hidden: the models learn from its events alone. Captured engagement
+    says how much of what an all-knowing ranking would add to newest-first the feed does add.
+    """
+    from foryou.demo import DemoOptions
+    from foryou.world import WorldConfig
+
+    now_ms = time.time_ns() // 1_000_000
+    try:
+        WorldConfig(seed=seed, users=users, now_ms=now_ms)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    with contextlib.ExitStack() as stack:
+        directory = data_dir or _temporary(stack)
+        options = DemoOptions(
+            data_dir=directory.absolute(),
+            seed=seed,
+            users=users,
+            train_seconds=train_seconds,
+            now_ms=now_ms,
+            viewer_id=viewer,
+        )
+        asyncio.run(_demo(options, headless=headless, as_json=as_json))
+
+
+async def _demo(options: DemoOptions, *, headless: bool, as_json: bool) -> None:
+    from foryou.children import Children, ending_on_signals, until_interrupted
+    from foryou.demo import run_demo
+    from foryou.phases import Phases
+
+    phases = Phases(sys.stderr)
+    async with Children(options.data_dir) as children:
+        async with ending_on_signals():
+            result = await run_demo(options, children, phases)
+        _show(result, as_json=as_json)
+        if not headless:
+            _say_how_to_call(result, options)
+            await until_interrupted()
+
+
+def _show(result: DemoResult, *, as_json: bool) -> None:
+    from foryou import demo_report
+
+    if as_json:
+        print(json.dumps(demo_report.as_json(result)), flush=True)
+    else:
+        demo_report.show(result)
+
+
+def _say_how_to_call(result: DemoResult, options: DemoOptions) -> None:
+    from foryou import demo_report
+
+    print(demo_report.how_to_call(result, options.data_dir), file=sys.stderr, flush=True)
+
+
+def _temporary(stack: contextlib.ExitStack) -> Path:
+    """A directory that goes when the demo succeeds or is interrupted, and stays when it fails."""
+    directory = Path(tempfile.mkdtemp(prefix="foryou-demo-"))
+
+    def leave(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None or issubclass(kind, KeyboardInterrupt | asyncio.CancelledError):
+            shutil.rmtree(directory, ignore_errors=True)
+        else:
+            print(f"what happened is in {directory}/logs", file=sys.stderr)
+
+    stack.push(leave)
+    return directory

@@ -1,7 +1,72 @@
-"""TODO"""
+"""`foryou eval kuairand`: the ranker on real impressions, beside the baselines of the same run."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
+from foryou.errors import UsageError
+from foryou.progress import ProgressLines
+
+KUAIRAND_EXAMPLES = "Example: foryou eval kuairand --data kuairand_pure --json"
+
 
 def app() -> typer.Typer:
-    return typer.Typer(help="x", no_args_is_help=True)
+    """One command a data set."""
+    group = typer.Typer(help="Measure the ranker on real data.", no_args_is_help=True)
+    group.callback()(_group)  # keeps `kuairand` a sub-command while it is the only one
+    group.command("kuairand", epilog=KUAIRAND_EXAMPLES)(kuairand)
+    return group
+
+
+def _group() -> None:
+    """Measure the ranker on real data."""
+
+
+def kuairand(
+    data: Annotated[Path, typer.Option(help="Directory with KuaiRand-Pure's files.")],
+    test: Annotated[
+        Path | None,
+        typer.Option(help="Rows to predict; then all of DATA is for training. [default: last day]"),
+    ] = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Earlier test rows enter a viewer's history.")
+    ] = False,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(help="Write a Parquet of user_id, video_id, time_ms and p_<action>."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
+    steps: Annotated[int | None, typer.Option(help="Step budget of the training.", min=1)] = None,
+    seconds: Annotated[float | None, typer.Option(help="Time budget of the training.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+    ] = False,
+) -> None:
+    """Train on KuaiRand-Pure's impressions before the last day; measure on that day.
+
+    Per action: AUC and GAUC with standard errors, log loss; the long_view primary beside item
+    popularity and a user × item rate. No test row's outcome is looked at before it is measured.
+    """
+    if not data.is_dir():
+        raise UsageError(f"--data {data} is no directory; expected KuaiRand-Pure's files there")
+    if test is not None and not test.is_file():
+        raise UsageError(f"--test {test} is no file")
+    from phoenix.evaluation.kuairand import run
+    from phoenix.evaluation.kuairand_report import format_table
+
+    result = run(
+        data,
+        test,
+        online,
+        predictions,
+        seed=seed,
+        steps=steps,
+        seconds=seconds,
+        progress=ProgressLines("ranker", sys.stderr),
+    )
+    print(json.dumps(result) if as_json else format_table(result))

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_origin
 
 import typer
 from pydantic.fields import FieldInfo
@@ -85,6 +85,8 @@ def _command(service: Service) -> Callable[..., None]:
 
     def serve(**flags: Any) -> None:
         given = {name: value for name, value in flags.items() if value is not None}
+        for name in _lists(settings_class(service)) & given.keys():
+            given[name] = given[name].split(",")
         try:
             settings = settings_class(service).load(**given)
         except SettingsError as error:
@@ -98,6 +100,12 @@ def _command(service: Service) -> Callable[..., None]:
     serve.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     serve.__annotations__ = {item.name: item.annotation for item in parameters}
     return serve
+
+
+def _lists(settings: type[ServiceSettings]) -> set[str]:
+    """Settings of several values; their flags take them separated by commas."""
+    fields = settings.model_fields.items()
+    return {name for name, field in fields if get_origin(field.annotation) is tuple}
 
 
 def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
@@ -120,6 +128,8 @@ def _flag(name: str, field: FieldInfo) -> inspect.Parameter:
 
 def _default(field: FieldInfo) -> str:
     value = field.get_default(call_default_factory=True, validated_data={})
+    if isinstance(value, tuple):
+        return ",".join(str(item) for item in value)
     return "none" if value is None or value == "" else str(value)
 
 

@@ -17,9 +17,9 @@ from foryou.world.texts import SCREEN_NAME_WORDS, TOPICS
 
 WRITER_SHARE = 0.95  # of the accounts; many writers with few posts keep author diversity cheap
 VERIFIED_SHARE = 0.05
-LIKED = (1.2, 0.8, 0.4)  # tastes for the three topics an account likes
+LIKED = (1.4, 1.0, 0.5)  # tastes for the three topics an account likes
 DISLIKED = -1.0  # for one topic
-INDIFFERENT = -0.4  # for all others
+INDIFFERENT = -0.5  # for all others
 TASTE_NOISE = 0.12  # no two accounts like quite the same
 PRIMARY_TOPIC_SHARE = 0.85  # of a writer's posts; the rest goes to a second liked topic
 FIRST_ACCOUNT_ID = 10_000_000

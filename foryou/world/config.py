@@ -25,8 +25,8 @@ class WorldConfig:
     now_ms: int
     window_hours: float = 48.0
     held_out_hours: float = 2.0
-    posts_per_user: float = 5.0
-    sessions_per_user: float = 11.0
+    posts_per_user: float = 3.0
+    sessions_per_user: float = 15.0
     posts_per_session: int = 20
 
     def __post_init__(self) -> None:

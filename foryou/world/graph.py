@@ -1,8 +1,8 @@
 """Who follows, blocks, mutes and subscribes to whom.
 
 A viewer follows writers with probability proportional to fame · exp(HOMOPHILY · taste · topics):
-heavy-tailed, homophilous, and noisy enough that the graph alone does not tell a taste. Some of
-the followed follow back.
+heavy-tailed, homophilous, and noisy enough that the graph alone does not tell a taste. Most
+follows are not returned.
 
 Glossary: U accounts, E edges; an account is its row, an edge is the key viewer · U + target.
 """
@@ -20,8 +20,7 @@ from foryou.world.texts import TOPICS, topic_words
 HOMOPHILY = 1.6  # follows lean to the taste, but a third of them do not match it
 FOLLOWS_MEDIAN = 80
 FOLLOWS_MIN, FOLLOWS_MAX = 5, 400
-FOLLOW_BACK = 0.03  # chance that a writer with few followers follows back
-FOLLOW_BACK_FOLLOWERS = 30  # followers at which that chance has halved
+MUTUAL_KEPT = 0.5  # of the follows that chance made mutual: a few friends each
 BLOCKS_MEAN, MUTES_MEAN = 1.0, 1.0  # a viewer, before the window
 MUTED_KEYWORD_SHARE = 0.2  # of the viewers
 SUBSCRIPTION_WRITER_SHARE = 0.06  # of the writers offer paid posts
@@ -98,10 +97,9 @@ def make_graph(accounts: Accounts, rng: np.random.Generator) -> Graph:
     """The relations that hold before the window begins."""
     users = len(accounts.ids)
     chosen = _choose_follows(accounts, rng)
-    followers = np.bincount(chosen.targets, minlength=users)
-    back = FOLLOW_BACK / (1 + followers[chosen.targets] / FOLLOW_BACK_FOLLOWERS)
-    mutual = rng.random(len(chosen.keys)) < back
-    follows = chosen.union(Edges.of(users, chosen.targets[mutual], chosen.viewers[mutual]))
+    mutual = chosen.contains(chosen.targets, chosen.viewers)
+    kept = ~mutual | (rng.random(len(mutual)) < MUTUAL_KEPT)
+    follows = Edges(users, chosen.keys[kept])
     blocks = _dislikes(accounts, BLOCKS_MEAN, rng)
     mutes = _dislikes(accounts, MUTES_MEAN, rng)
     follows = follows.minus(blocks).minus(mutes)

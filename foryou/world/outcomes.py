@@ -4,7 +4,7 @@
                  + FOLLOW · [v follows the author] − CENTER
     u = UTILITY_MAX · tanh(keen / UTILITY_MAX)
     P(h | v, p) = sigmoid(logit(base_h) + slope_h · u), 0 where the post cannot have the action
-    seconds = exp(N(ln 5 + 0.6 · u, 0.8)) clipped to [0.5, 300]; "dwell" means ≥ 10 seconds
+    seconds = exp(N(ln 5 + 0.8 · u, 0.6)) clipped to [0.5, 300]; "dwell" means ≥ 10 seconds
 
 Base rates are those of a post with u = 0 and give, over the logging policy, rates near those of
 the published reference world (behaviour file §6.4). Negative actions are rare and rise with
@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from protos import actions_pb2
 
 # Taste outweighs quality, so that a feed for everyone cannot come near a feed for one.
-TASTE, AUTHOR, POST, FOLLOW = 1.8, 0.3, 0.1, 0.4
+TASTE, AUTHOR, POST, FOLLOW = 1.8, 0.3, 0.1, 0.8
 CENTER = 0.3
 UTILITY_MAX = 2.0  # keenness saturates: nobody likes every post
-DWELL_LOG_MEAN, DWELL_LOG_SLOPE, DWELL_LOG_SIGMA = float(np.log(5.0)), 0.6, 0.8
+DWELL_LOG_MEAN, DWELL_LOG_SLOPE, DWELL_LOG_SIGMA = float(np.log(5.0)), 0.8, 0.6
 DWELL_SECONDS_MIN, DWELL_SECONDS_MAX = 0.5, 300.0
 DWELLED_SECONDS = 10.0
 
@@ -43,7 +43,7 @@ class Head:
 
 HEADS: tuple[Head, ...] = (
     Head("favorite", 0.10, 1.1),
-    Head("reply", 0.012, 1.1),
+    Head("reply", 0.008, 1.1),
     Head("repost", 0.028, 1.1),
     Head("photo_expand", 0.20, 0.7, "photo"),
     Head("click", 0.08, 0.8),

@@ -116,7 +116,8 @@ def _snowflakes(created_ms: NDArray[np.int64]) -> NDArray[np.int64]:
     """Ids of posts sorted by time: milliseconds since the epoch, then a number within each."""
     first = np.searchsorted(created_ms, created_ms)
     sequence = np.arange(len(created_ms)) - first
-    return np.asarray(((created_ms - SNOWFLAKE_EPOCH_MS) << _SEQUENCE_BITS) | sequence)
+    since_epoch: NDArray[np.int64] = created_ms - np.int64(SNOWFLAKE_EPOCH_MS)
+    return np.asarray(np.bitwise_or(since_epoch << _SEQUENCE_BITS, sequence), np.int64)
 
 
 def _draw_topics(mix: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:

@@ -40,11 +40,6 @@ TOPICS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         ("improvising", "swinging", "comping", "transcribing"),
     ),
     (
-        "sailing",
-        ("spinnakers", "harbours", "keels", "regattas", "moorings"),
-        ("tacking", "reefing", "anchoring", "gybing"),
-    ),
-    (
         "databases",
         ("indexes", "joins", "transactions", "replicas", "migrations"),
         ("sharding", "vacuuming", "querying", "benchmarking"),
@@ -53,21 +48,6 @@ TOPICS: tuple[tuple[str, tuple[str, ...], tuple[str, ...]], ...] = (
         "football",
         ("midfielders", "penalties", "derbies", "corners", "goalkeepers"),
         ("dribbling", "pressing", "tackling", "volleying"),
-    ),
-    (
-        "cinema",
-        ("screenplays", "matinees", "trailers", "documentaries", "westerns"),
-        ("directing", "editing", "premiering", "storyboarding"),
-    ),
-    (
-        "birding",
-        ("warblers", "owls", "binoculars", "herons", "fledglings"),
-        ("ringing", "twitching", "nesting", "migrating"),
-    ),
-    (
-        "pottery",
-        ("kilns", "porcelain", "mugs", "stoneware", "bowls"),
-        ("throwing", "trimming", "firing", "slipcasting"),
     ),
 )
 
