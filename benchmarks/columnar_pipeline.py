@@ -126,7 +126,9 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         reposted = table["reposted_post_id"]
         originals = np.where(reposted != 0, reposted, table["post_id"])
         found, rows = sorted_rows(originals, self._ids)
-        heads = np.where(found, self._heads[:, rows], np.nan)
+        heads = self._heads[:, rows]
+        if not found.all():
+            heads[:, ~found] = np.nan
         columns: dict[str, Any] = dict(zip(HEAD_COLUMNS, heads, strict=True))
         columns["last_scored_at_ms"] = np.full(len(table), query.now_ms, np.int64)
         columns["prediction_request_id"] = np.full(len(table), 1, np.uint64)

@@ -24,7 +24,7 @@ R = TypeVar("R")
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would cost a microsecond for each component
 class Call(Generic[R]):
     """How to ask a component, check what it says, and what to use instead.
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 README = Path(__file__).parents[2] / "candidate_pipeline" / "README.md"
-FILM_LINES_MAX = 50  # "forty lines" of code and the data
+FILM_LINES_MAX = 46  # "forty lines", as the formatter writes them, and the data
 
 
 def _blocks(language: str) -> list[str]:
