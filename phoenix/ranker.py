@@ -183,24 +183,34 @@ class _RankerNetwork(hk.Module):
         layers.append(self._blocks[-1].keys_values(hidden, positions))
         stacked = KeysValues(*(jnp.stack(arrays) for arrays in zip(*layers, strict=True)))
         past = self._author_past(inputs)
-        profile = self._profile(rows, past, jnp.asarray(inputs.history_mask))
+        profile = (
+            self._profile(rows, past, jnp.asarray(inputs.history_mask))
+            if self._config.profile_channels
+            else jnp.zeros((past.shape[0], 0, self._config.embedding_width))
+        )
         authors = jnp.asarray(inputs.history_author_hashes)
         return ContextCache(stacked, mask, authors, past, profile)
 
     def score(
         self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
     ) -> RankerOutput:
-        features = self._tokens.candidate_features(rows, inputs)
-        if self._config.profile_channels:
-            features = jnp.concatenate([features, self._agreement(cache, rows)], axis=-1)
-        if self._config.author_match:
-            matched = _past_with_author(cache, jnp.asarray(inputs.author_hashes))
-            features = jnp.concatenate([features, matched], axis=-1)
-        hidden = self._tokens.candidates(features)
+        features, hidden = self.features(cache, rows, inputs)
         for index, block in enumerate(self._blocks):
             layer = KeysValues(cache.layers.keys[index], cache.layers.values[index])
             hidden = block.score(hidden, layer, cache.mask)
         return self._heads(rms_norm(hidden, norm_scale("norm_final", hidden.shape[-1])), features)
+
+    def features(
+        self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
+    ) -> tuple[Array, Array]:
+        """Features [B, C, F] of the candidates, with what the context says of them, and tokens."""
+        parts = [self._tokens.candidate_features(rows, inputs)]
+        if self._config.profile_channels:
+            parts.append(self._agreement(cache, rows))
+        if self._config.author_match:
+            parts.append(_past_with_author(cache, jnp.asarray(inputs.author_hashes)))
+        features = jnp.concatenate(parts, axis=-1)
+        return features, self._tokens.candidates(features)
 
     def _heads(self, hidden: Array, features: Array) -> RankerOutput:
         outputs = self._config.num_actions + 1
