@@ -71,13 +71,15 @@ class IngesterProcess:
 
     async def _trim(self, ingester: FeatureIngester) -> None:
         size = self._metrics.gauge("store_bytes", "Bytes of the feature map in use")
+        failures = self._metrics.counter("trim_failures_total", "Trimmings that failed")
         while True:
             try:
                 retention_ms = self._settings.post_retention_hours * HOUR_MS
                 await ingester.trim(retention_ms, self._settings.trim_posts_max)
                 assert self._writer is not None
                 size.set(self._writer.size_bytes())
-            except Exception:  # counted by its log line; the next round tries again
+            except Exception:  # the next round tries again
+                failures.inc()
                 logger.exception("trimming failed")
             await asyncio.sleep(self._settings.trim_interval_seconds)
 

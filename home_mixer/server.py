@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import sys
 from contextlib import suppress
 
 import grpc.aio
@@ -26,6 +27,7 @@ from service_kit.embedded_log import EmbeddedLogWriter
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
+from service_kit.settings import EXIT_USAGE
 
 logger = logging.getLogger(__name__)
 _SERVICES = home_mixer_pb2.DESCRIPTOR.services_by_name
@@ -145,10 +147,14 @@ class HomeMixerProcess:
 
 
 def main(settings: HomeMixerSettings) -> int:
-    """Runs until SIGTERM or SIGINT; the process's exit code."""
+    """Runs until SIGTERM or SIGINT; the process's exit code (2: parameters that do not load)."""
     metrics, readiness = Metrics("home_mixer"), Readiness()
     clock, random_ = SystemClock(), random.SystemRandom()
-    process = HomeMixerProcess(settings, metrics, readiness, clock, random_)
+    try:
+        process = HomeMixerProcess(settings, metrics, readiness, clock, random_)
+    except ValueError as error:
+        print(f"home-mixer cannot start: params: {error}", file=sys.stderr)
+        return EXIT_USAGE
     return asyncio.run(
         run_server(
             settings,

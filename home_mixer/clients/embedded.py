@@ -7,6 +7,9 @@ Each class below opens one of the two for one process (`EmbeddedFeatureStore` op
 from __future__ import annotations
 
 import struct
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from home_mixer.clients.embedded_actions import (
@@ -25,8 +28,8 @@ from home_mixer.clients.embedded_users import (
     write_users,
 )
 from home_mixer.clients.keys import position_key, position_of
-from home_mixer.clients.lmdb_directory import MAP_BYTES_DEFAULT, LmdbDirectory
-from home_mixer.clients.protocols import FeatureClients
+from home_mixer.clients.lmdb_directory import MAP_BYTES_DEFAULT, LmdbDirectory, Transaction
+from home_mixer.clients.protocols import FeatureClients, StoreError
 from home_mixer.clients.reader_threads import THREADS_DEFAULT, ReaderThreads
 from home_mixer.clients.writes import FeatureBatch, Positions
 
@@ -38,10 +41,15 @@ _OFFSET = struct.Struct("<Q")
 
 
 class EmbeddedFeatureWriter:
-    """`FeatureWriter` on LMDB: a batch and its log positions in one transaction."""
+    """`FeatureWriter` on LMDB: a batch and its log positions in one transaction.
+
+    Calls from several threads run one after the other; `close` waits for the one under way.
+    """
 
     def __init__(self, ingested: LmdbDirectory) -> None:
         self._ingested = ingested
+        self._turn = threading.Lock()
+        self._closed = False
 
     @classmethod
     def open(cls, directory: Path, *, map_bytes: int = MAP_BYTES_DEFAULT) -> EmbeddedFeatureWriter:
@@ -51,7 +59,7 @@ class EmbeddedFeatureWriter:
 
     def apply(self, batch: FeatureBatch, positions: Positions) -> None:
         """Store rows and positions together, or neither."""
-        with self._ingested.write() as txn:
+        with self._writing() as txn:
             write_posts(txn, batch)
             write_users(txn, batch)
             write_actions(txn, batch)
@@ -68,7 +76,7 @@ class EmbeddedFeatureWriter:
 
     def trim(self, first_post_id: int, rows_max: int) -> int:
         """Forget posts with smaller ids."""
-        with self._ingested.write() as txn:
+        with self._writing() as txn:
             return trim_posts(txn, first_post_id, rows_max)
 
     def size_bytes(self) -> int:
@@ -76,8 +84,18 @@ class EmbeddedFeatureWriter:
         return self._ingested.size_bytes()
 
     def close(self) -> None:
-        """Releases the directory."""
-        self._ingested.close()
+        """Releases the directory; later calls are refused with StoreError."""
+        with self._turn:
+            self._closed = True
+            self._ingested.close()
+
+    @contextmanager
+    def _writing(self) -> Iterator[Transaction]:
+        with self._turn:
+            if self._closed:
+                raise StoreError(f"{self._ingested.path}: the store has been closed")
+            with self._ingested.write() as txn:
+                yield txn
 
 
 class EmbeddedFeatureStore:
@@ -115,5 +133,5 @@ class EmbeddedFeatureStore:
     def close(self) -> None:
         """Waits for reads under way and releases the directory."""
         self._threads.close()
-        self._ingested.close()
+        self.writer.close()
         self._served.close()

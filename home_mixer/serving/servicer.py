@@ -104,7 +104,8 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         self._running += 1
         self._telemetry.in_flight.set(self._running)
         try:
-            yield await self._admitted(context)
+            with self._telemetry.request_span(method, context.invocation_metadata()):
+                yield await self._admitted(context)
         finally:
             self._running -= 1
             self._telemetry.in_flight.set(self._running)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,7 +11,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.observer import Observer
 from candidate_pipeline.result import ComponentReport, PipelineResult, Stage
 from service_kit.metrics import SIZES, Metrics
-from service_kit.tracing import export_wanted, tracer
+from service_kit.tracing import export_wanted, incoming_context, tracer
 
 logger = logging.getLogger(__name__)
 _NO_SPAN: AbstractContextManager[object] = nullcontext()
@@ -58,6 +59,14 @@ class Telemetry(Observer):
         if self._tracer is None:
             return _NO_SPAN
         return self._tracer.start_as_current_span(f"{stage}/{component}")
+
+    def request_span(
+        self, method: str, metadata: Iterable[tuple[str, str | bytes]] | None
+    ) -> AbstractContextManager[object]:
+        """One span a request, below its caller's."""
+        if self._tracer is None:
+            return _NO_SPAN
+        return self._tracer.start_as_current_span(method, context=incoming_context(metadata))
 
     def component_finished(self, request_id: str, report: ComponentReport) -> None:
         """Counters of one run."""

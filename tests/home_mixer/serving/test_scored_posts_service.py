@@ -15,8 +15,12 @@ import pytest
 
 from home_mixer.bloom import BloomFilter
 from home_mixer.client import AsyncHomeMixerClient, FeedError, HomeMixerClient, scored_posts_query
+from home_mixer.clients.embedded_users import EmbeddedUserStore
+from home_mixer.clients.protocols import StoreError
 from home_mixer.clients.writes import EdgeChange, FeatureBatch
 from home_mixer.query import BLOOM_FILTERS_MAX, SEEN_IDS_MAX
+from home_mixer.server import main
+from home_mixer.settings import HomeMixerSettings
 from protos import events_pb2, home_mixer_pb2
 from service_kit.embedded_log import EmbeddedLogSource
 from service_kit.event_log import TOPIC_SERVED
@@ -319,3 +323,38 @@ async def test_components_are_counted(start_home_mixer: Any, world: Any) -> None
     assert runs("Scorer", "PhoenixScorer", "failed") == 1
     assert value("degraded_total", reason="PhoenixScorer:unavailable") == 1
     assert value("candidates_total", fate="served") == 5
+
+
+async def test_one_summary_line_a_request_without_a_users_text(
+    start_home_mixer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    mixer = await start_home_mixer()
+    with caplog.at_level("INFO"):
+        feed = await mixer.client.get_scored_posts(VIEWER)
+    (line,) = [record for record in caplog.records if record.message == "request served"]
+    assert vars(line)["request_id"] == feed.request_id
+    assert vars(line)["fetched"] == 10
+    assert vars(line)["counts"]["served"] == 10
+    assert "post of" not in str(vars(line))
+
+
+async def test_an_outage_of_the_store_shows_nothing_that_could_be_blocked(
+    start_home_mixer: Any, served_again: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mixer = await start_home_mixer(params=served_again, user_features_stale_seconds=0)
+    assert (await mixer.client.get_scored_posts(VIEWER)).posts
+
+    async def gone(*_: object) -> None:
+        raise StoreError("the disk is gone")
+
+    monkeypatch.setattr(EmbeddedUserStore, "get_features", gone)
+    feed = await mixer.client.get_scored_posts(VIEWER + 1)
+    assert feed.posts == ()
+    assert feed.degraded_reasons == ("UserFeaturesQueryHydrator:error",)
+
+
+def test_parameters_that_do_not_load_stop_the_start(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(HomeMixerSettings(data_dir=tmp_path, params="x-1999-01")) == 2
+    assert "'x-1999-01' is neither a table of parameters" in capsys.readouterr().err
