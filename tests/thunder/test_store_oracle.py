@@ -208,12 +208,19 @@ class StoreMachine(RuleBasedStateMachine):
             for post in made:
                 self.oracle.insert(post, now_ms)
 
-    @rule(post_id=st.sampled_from(POSTS), offset=offsets, dead=st.booleans())
-    def change_status(self, post_id: int, offset: int, dead: bool) -> None:
-        at_ms = self.clock.now_ms() + offset
-        ids, times = np.array([post_id], np.uint64), np.array([at_ms], np.int64)
-        self.store.apply_statuses((ids, times, np.array([dead], np.uint8)))
-        self.oracle.status(post_id, at_ms, dead, self.clock.now_ms())
+    @rule(
+        post_id=st.sampled_from(POSTS),
+        offset=offsets,
+        changes=st.sampled_from([(1,), (1,), (0,), (0, 1), (1, 0)]),
+    )
+    def change_status(self, post_id: int, offset: int, changes: tuple[int, ...]) -> None:
+        """Deletes (1) and undeletes (0), also several of one time, in either order."""
+        now_ms = self.clock.now_ms()
+        ids = np.full(len(changes), post_id, np.uint64)
+        times = np.full(len(changes), now_ms + offset, np.int64)
+        self.store.apply_statuses((ids, times, np.array(changes, np.uint8)))
+        for dead in changes:
+            self.oracle.status(post_id, now_ms + offset, bool(dead), now_ms)
 
     @rule(milliseconds=st.sampled_from([1, 10, 40]))
     def pass_time(self, milliseconds: int) -> None:
