@@ -82,6 +82,11 @@ class Child:
         await self._reader
 
     @property
+    def pid(self) -> int:
+        """Of the process, to signal it."""
+        return self._process.pid
+
+    @property
     def exit_code(self) -> int | None:
         """None while it runs."""
         return self._process.returncode
