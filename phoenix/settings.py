@@ -38,7 +38,10 @@ class PhoenixSettings(ServiceSettings):
         8, ge=2, le=256, description="small requests that may share one call of the ranker"
     )
     merge_wait_ms: float = Field(
-        2.0, ge=0, le=1000, description="how long a small request waits for company on its way"
+        2.0,
+        ge=0,
+        le=1000,
+        description="how long a small request waits for the company that the last one had",
     )
     context_step_ms: int = Field(
         60_000,

@@ -2,8 +2,9 @@
 
 * A large request is cut into chunks of the compiled sizes and never merged: sharing a call makes
   large requests slower (design measurements §3), and between chunks others get their turn.
-* Requests of at most the smallest bucket share one call with up to `merged_viewers` others. The
-  call waits up to `merge_wait_ms` for company, and only while another request is on its way.
+* Requests of at most the smallest bucket share one call with up to `merged_viewers` others: with
+  those that came while the model was busy, and with as many as the last call had, for which it
+  waits up to `merge_wait_ms`. A lone caller therefore never waits.
 * Small and large work take turns, so neither waits for more than one call of the other.
 
 Scores do not depend on any of this, which is what makes it allowed.
@@ -12,8 +13,7 @@ Scores do not depend on any of this, which is what makes it allowed.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -77,18 +77,8 @@ class ScoreBatcher:
         self._merge_wait_s = merge_wait_ms / 1000.0
         self._small: deque[Job] = deque()
         self._large: deque[Job] = deque()
-        self._announced = 0  # requests that have begun and not yet brought their work
+        self._company = 1  # how many shared the last small call
         self._arrived = asyncio.Event()
-
-    @contextmanager
-    def announced(self) -> Iterator[None]:
-        """Around the preparation of a request: tells that work is on its way."""
-        self._announced += 1
-        try:
-            yield
-        finally:
-            self._announced -= 1
-            self._arrived.set()
 
     async def score(
         self,
@@ -148,7 +138,7 @@ class ScoreBatcher:
         first = self._small[0]
         room = first.model.programs.shapes.merged_viewers
         until_s = first.arrived_s + self._merge_wait_s
-        while self._announced and len(self._small) < room and not self._large:
+        while len(self._small) < min(room, self._company) and not self._large:
             left_s = until_s - self._clock.monotonic_s()
             if left_s <= 0:
                 break
@@ -160,6 +150,7 @@ class ScoreBatcher:
         jobs = [job for job in self._small if job.model is first.model][:room]
         for job in jobs:
             self._small.remove(job)
+        self._company = len(jobs)
         return jobs
 
     async def _execute(self, jobs: Sequence[Job]) -> None:

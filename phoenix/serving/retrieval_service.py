@@ -56,7 +56,7 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         live = self._follower.active
         if live is None:
             raise NoModelError("no retrieval model is loaded yet: train one, or wait for it")
-        context = await asyncio.to_thread(self._context, live, request)
+        context = self._context(live, request)  # a tenth of a millisecond: stays here
         vector = await self._worker.run(lambda: self._vector(live, context))
         if not np.isfinite(vector).all():
             self._telemetry.not_finite.labels("retrieval").inc()

@@ -109,15 +109,18 @@ async def test_a_lone_request_does_not_wait_for_company(batcher, model, run_for,
     assert_right(await run_for(ask(batcher, model, 1000, 3), batcher.run()), 1000, 3)
 
 
-async def test_a_request_waits_for_one_that_is_on_its_way(batcher, model, run_for):
-    async def late():
-        with batcher.announced():
-            for _ in range(5):
-                await asyncio.sleep(0)
-        return await asyncio.gather(*(ask(batcher, model, v, 1) for v in (2000, 3000)))
+async def test_a_request_waits_for_as_many_as_the_last_call_had(batcher, model, run_for):
+    async def late(viewer, ticks):
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        return await ask(batcher, model, viewer, 1)
 
-    await run_for(asyncio.gather(late(), ask(batcher, model, 1000, 1)), batcher.run())
-    assert ("merged", 3) in model.calls
+    async def two_waves():
+        await asyncio.gather(*(ask(batcher, model, v, 1) for v in (1000, 2000, 3000)))
+        await asyncio.gather(*(late(v, v // 300) for v in (1000, 2000, 3000)))
+
+    await run_for(two_waves(), batcher.run())
+    assert [call for call in model.calls if call[0] != "encode"] == [("merged", 3)] * 2
 
 
 async def test_work_whose_deadline_passed_is_not_done(batcher, model, run_for, clock, metrics):
