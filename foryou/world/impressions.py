@@ -91,7 +91,7 @@ def make_impressions(
     once = _first_of_each(impressions.viewers * len(posts.ids) + impressions.posts)
     kept = impressions.take(once)
     kept = kept.take(np.argsort(kept.seen_ms, kind="stable"))
-    return replace(kept, positions=_closed_ranks(kept))
+    return close_gaps(kept)
 
 
 def _first_of_each(keys: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -99,14 +99,14 @@ def _first_of_each(keys: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.sort(np.unique(keys, return_index=True)[1])
 
 
-def _closed_ranks(impressions: Impressions) -> NDArray[np.int64]:
-    """Positions without gaps within each session."""
+def close_gaps(impressions: Impressions) -> Impressions:
+    """The same impressions, with the positions of each session counted from 0 without gaps."""
     order = np.lexsort((impressions.positions, impressions.sessions))
     sessions = impressions.sessions[order]
     ranks = np.arange(len(order)) - np.searchsorted(sessions, sessions)
     positions = np.empty(len(order), np.int64)
     positions[order] = ranks
-    return positions
+    return replace(impressions, positions=positions)
 
 
 class _Policy:

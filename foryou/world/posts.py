@@ -123,7 +123,7 @@ def _snowflakes(created_ms: NDArray[np.int64]) -> NDArray[np.int64]:
 def _draw_topics(mix: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
     """[N] one topic from each row of probabilities [N, K]."""
     below = mix.cumsum(axis=1) < rng.random((len(mix), 1))
-    return np.minimum(below.sum(axis=1), len(TOPICS) - 1).astype(np.int64)
+    return np.asarray(np.minimum(below.sum(axis=1), len(TOPICS) - 1), np.int64)
 
 
 def _choose_targets(

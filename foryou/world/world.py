@@ -15,7 +15,7 @@ from foryou.world import outcomes
 from foryou.world.accounts import Accounts, make_accounts
 from foryou.world.config import WorldConfig
 from foryou.world.graph import Edges, Graph, make_graph
-from foryou.world.impressions import Impressions, make_impressions
+from foryou.world.impressions import Impressions, close_gaps, make_impressions
 from foryou.world.outcomes import HEAD_INDEX, Shown
 from foryou.world.posts import QUOTE, Posts, make_posts
 
@@ -124,7 +124,7 @@ def _live(world: World, rng: np.random.Generator) -> World:
         blocks=world.before.blocks.union(blocks),
         mutes=world.before.mutes.union(mutes),
     )
-    return replace(world, impressions=shown, did=did, seconds=seconds, after=after)
+    return replace(world, impressions=close_gaps(shown), did=did, seconds=seconds, after=after)
 
 
 def _until_first(keys: NDArray[np.int64], stops: NDArray[np.bool_]) -> NDArray[np.int64]:
