@@ -14,20 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from home_mixer.clients.columns import (
+    POST_HEADER,
     empty_texts,
     encode_post,
     headers_of,
     post_batch,
     sorted_rows,
     texts_of,
-    visibility_batch,
 )
 from home_mixer.clients.protocols import (
     ActionRows,
     FeatureClients,
     Ids,
     Mask,
-    Objects,
     PostBatch,
     ProfileBatch,
     RequestInfo,
@@ -62,7 +61,7 @@ class MemoryFeatureStore:
         self._served: dict[int, dict[int, int]] = defaultdict(dict)
         self._requests: dict[int, RequestInfo] = {}
         self._positions: dict[tuple[str, int], int] = {}
-        self._columns: tuple[Ids, NDArray[np.void], Objects] | None = None
+        self._columns: tuple[Ids, PostBatch] | None = None
 
     def clients(self) -> FeatureClients:
         """This object behind every protocol."""
@@ -103,28 +102,25 @@ class MemoryFeatureStore:
 
     async def get_posts(self, post_ids: Ids) -> PostBatch:
         """Rows [B]."""
-        found, rows, headers, texts = self._gather(post_ids)
-        picked = np.zeros(post_ids.shape[0], headers.dtype)
-        picked_texts = empty_texts(post_ids.shape[0])
-        picked[found] = headers[rows[found]]
-        picked_texts[found] = texts[rows[found]]
-        return post_batch(picked, picked_texts)
+        columns, rows = self._located(post_ids)
+        return PostBatch(*(getattr(columns, name)[rows] for name in PostBatch.__slots__))
 
     async def get_visibility(self, post_ids: Ids) -> VisibilityBatch:
         """Rows [B]."""
-        found, rows, headers, _ = self._gather(post_ids)
-        picked = np.zeros(post_ids.shape[0], headers.dtype)
-        picked[found] = headers[rows[found]]
-        return visibility_batch(picked)
+        columns, rows = self._located(post_ids)
+        return VisibilityBatch(columns.found[rows], columns.deleted[rows], columns.labels[rows])
 
-    def _gather(self, post_ids: Ids) -> tuple[Mask, NDArray[np.intp], NDArray[np.void], Objects]:
+    def _located(self, post_ids: Ids) -> tuple[PostBatch, NDArray[np.intp]]:
+        """All posts as columns, with a row of zeros at the end, and the rows of ``post_ids``."""
         if self._columns is None:
             known = np.array(sorted(self._posts), np.uint64)
             values = [encode_post(self._posts[int(post_id)]) for post_id in known]
-            self._columns = known, headers_of(values), texts_of(values)
-        known, headers, texts = self._columns
+            headers = np.append(headers_of(values), np.zeros(1, POST_HEADER))
+            texts = np.append(texts_of(values), empty_texts(1))
+            self._columns = known, post_batch(headers, texts)
+        known, columns = self._columns
         found, rows = sorted_rows(post_ids, known)
-        return found, rows, headers, texts
+        return columns, np.where(found, rows, len(known))
 
     # ---- users ----
 

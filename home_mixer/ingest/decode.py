@@ -18,7 +18,7 @@ TEXT_BYTES_MAX: Final = 100_000  # the longest posts of the original have 25,000
 KEYWORD_BYTES_MAX: Final = 1_000
 SCREEN_NAME_BYTES_MAX: Final = 500
 LABEL_BITS: Final = 32  # labels above are of a newer version: kept out, not refused
-TIME_MS_MAX: Final = 1 << 53  # year 287396; beyond it a time is a mistake
+TIME_MS_MAX: Final = 1 << 48  # year 10889; beyond it a time is a mistake
 FOLLOWERS_MAX: Final = (1 << 63) - 1
 
 Decoder = Callable[[bytes, FeatureBatch], None]

@@ -48,20 +48,20 @@ def window_starts(
     posts: NDArray[np.uint64], times: NDArray[np.int64], window_ms: int
 ) -> NDArray[np.bool_]:
     """[R]: which rows, sorted by post and time, open a window. All posts walk together."""
-    starts = np.flatnonzero(np.r_[True, posts[1:] != posts[:-1]])
-    ends = np.r_[starts[1:], len(posts)]
+    first = np.r_[True, posts[1:] != posts[:-1]]
+    group = np.cumsum(first) - 1
+    starts = np.flatnonzero(first)
+    ends = np.r_[starts[1:], len(posts)][group]
+    # one ascending number a row: the post's place, then the time; the spread keeps posts apart
+    since = times - times.min()
+    window_ms = min(window_ms, int(since.max()) + 1)  # a longer one holds all rows just as well
+    ordered = group * (int(since.max()) + window_ms + 1) + since
+    following = np.searchsorted(ordered, ordered + window_ms)  # first row outside its window
     opens = np.zeros(len(posts), np.bool_)
     while len(starts):
         opens[starts] = True
-        following = np.array(
-            [
-                start + np.searchsorted(times[start:end], times[start] + window_ms)
-                for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
-            ],
-            np.intp,
-        )
-        more = following < ends
-        starts, ends = following[more], ends[more]
+        further = following[starts]
+        starts = further[further < ends[starts]]
     return opens
 
 

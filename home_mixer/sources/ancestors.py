@@ -12,7 +12,11 @@ def ancestors_column(
     """[N] tuples of ints; () for a post that is no reply."""
     ancestors = np.empty(len(in_reply_to_post_id), dtype=object)
     ancestors.fill(())
-    for row in np.flatnonzero(in_reply_to_post_id):
-        parent, root = int(in_reply_to_post_id[row]), int(conversation_id[row])
-        ancestors[row] = (parent, root) if root not in (0, parent) else (parent,)
+    rows = np.flatnonzero(in_reply_to_post_id)
+    parents, roots = in_reply_to_post_id[rows].tolist(), conversation_id[rows].tolist()
+    tuples = (
+        (parent, root) if root not in (0, parent) else (parent,)
+        for parent, root in zip(parents, roots, strict=True)
+    )
+    ancestors[rows] = np.fromiter(tuples, object, len(rows))
     return ancestors
