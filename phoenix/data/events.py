@@ -59,6 +59,7 @@ class EventColumns:
         self._requests: dict[str, int] = {"": 0}
         self._served: list[tuple[int, int, int, int, int, int]] = []
         self._actions: list[tuple[int, int, int, int, int, int, int, float]] = []
+        self._reposts: dict[int, tuple[int, int]] = {}
 
     def add_served(self, event: events_pb2.ServedEvent) -> None:
         viewer, at_ms = event.viewer_id, event.served_at_ms
@@ -100,6 +101,36 @@ class EventColumns:
                 self.add_action(parse(value))
             except DecodeError:
                 self.rejected["action event that cannot be decoded"] += 1
+
+    def add_post(self, event: events_pb2.PostEvent) -> None:
+        """Of posts, the join wants to know only what a repost reposts."""
+        if event.HasField("create") and event.create.HasField("reposted_post_id"):
+            create = event.create
+            self._reposts[create.post_id] = (create.reposted_post_id, create.reposted_user_id)
+
+    def add_post_bytes(self, values: Iterable[bytes]) -> None:
+        parse = events_pb2.PostEvent.FromString
+        for value in values:
+            try:
+                self.add_post(parse(value))
+            except DecodeError:
+                self.rejected["post event that cannot be decoded"] += 1
+
+    def originals(
+        self, post_ids: NDArray[np.int64], author_ids: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Posts and authors as the ranker is asked for them: a repost as its original."""
+        if not self._reposts:
+            return post_ids, author_ids
+        reposts = np.array(sorted(self._reposts), dtype=np.uint64).astype(np.int64)
+        targets = [self._reposts[post] for post in sorted(self._reposts)]
+        originals, authors = np.array(targets, dtype=np.uint64).astype(np.int64).T
+        at = np.minimum(np.searchsorted(reposts, post_ids), len(reposts) - 1)
+        is_repost = reposts[at] == post_ids
+        known = is_repost & (authors[at] != 0)
+        return np.where(is_repost, originals[at], post_ids), np.where(
+            known, authors[at], author_ids
+        )
 
     def served(self) -> ServedColumns:
         return ServedColumns(*_columns(self._served, 6))

@@ -8,6 +8,7 @@
 * Every action, shown by us or not, also enters the viewer's history through the 5-minute
   aggregation that serving uses (`phoenix.data.sequence`): rows of weight 0. Served rows themselves
   are no history events, so training sees the same sequences as serving.
+* A served repost is a training row of its original, as which the ranker is asked to score it.
 
 The order in which events arrive does not matter. With `until_ms`, events at or after it are
 ignored and an impression is a training row only if its window had closed by then: a younger one
@@ -18,7 +19,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ from phoenix.data.sequence import aggregate, gives_dwell, greatest_seconds, with
 from protos import events_pb2
 from service_kit.action_list import ACTION_INDEX, ACTION_NAMES, MODEL_ACTIONS
 from service_kit.embedded_log import EmbeddedLogSource
-from service_kit.event_log import TOPIC_ACTIONS, TOPIC_SERVED
+from service_kit.event_log import TOPIC_ACTIONS, TOPIC_POSTS, TOPIC_SERVED
 
 ATTRIBUTION_WINDOW_MS = 1_800_000  # half an hour: a session; later returns have other causes
 POLL_RECORDS_MAX = 50_000  # some 10 MB of served events at a time
@@ -50,6 +51,7 @@ class JoinResult:
 def join_events(
     served: Iterable[events_pb2.ServedEvent],
     actions: Iterable[events_pb2.ActionEvent],
+    posts: Iterable[events_pb2.PostEvent] = (),
     *,
     until_ms: int | None = None,
     action_names: Sequence[str] = MODEL_ACTIONS,
@@ -60,6 +62,8 @@ def join_events(
         columns.add_served(served_event)
     for action_event in actions:
         columns.add_action(action_event)
+    for post_event in posts:
+        columns.add_post(post_event)
     return join_columns(columns, until_ms=until_ms, action_names=action_names)
 
 
@@ -92,7 +96,9 @@ def join_columns(
     actions = without_duplicates(all_actions.take(all_actions.acted_at_ms < end_ms))
     impression = _attribute(served, actions)
     mature = served.served_at_ms + ATTRIBUTION_WINDOW_MS <= end_ms
-    targets = _targets(served, actions, impression, mature, action_names)
+    scored = events.originals(served.post_ids, served.author_ids)
+    shown = replace(served, post_ids=scored[0], author_ids=scored[1])
+    targets = _targets(shown, actions, impression, mature, action_names)
     history = _history(actions, action_names)
     counts = {
         "served": len(mature),
@@ -206,15 +212,18 @@ def _positions(action_names: Sequence[str]) -> NDArray[np.int64]:
 
 
 async def _read_log(log_dir: Path) -> EventColumns:
-    """Everything that the two topics hold at the time of the call."""
+    """Everything that the three topics hold at the time of the call."""
     columns = EventColumns()
-    source = EmbeddedLogSource(log_dir, [TOPIC_SERVED, TOPIC_ACTIONS], start="earliest")
+    source = EmbeddedLogSource(
+        log_dir, [TOPIC_SERVED, TOPIC_ACTIONS, TOPIC_POSTS], start="earliest"
+    )
     try:
         end = await source.end_offsets()
         while any(source.positions().get(at, 0) < offset for at, offset in end.items()):
             records = await source.poll(POLL_RECORDS_MAX, timeout_s=0.0)
             columns.add_served_bytes(r.value for r in records if r.topic == TOPIC_SERVED)
             columns.add_action_bytes(r.value for r in records if r.topic == TOPIC_ACTIONS)
+            columns.add_post_bytes(r.value for r in records if r.topic == TOPIC_POSTS)
     finally:
         await source.close()
     return columns

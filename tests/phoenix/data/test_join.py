@@ -169,6 +169,20 @@ def test_organic_actions_are_history_but_no_training_rows():
     assert result.impressions.in_history.tolist() == [True]
 
 
+def test_a_served_repost_trains_its_original():
+    """The ranker is asked about the original, so that is what it must learn about."""
+    create = events_pb2.PostCreate(
+        post_id=1, author_id=101, reposted_post_id=77, reposted_user_id=707
+    )
+    served = [served_event(1, [1, 2], START_MS, "a")]
+    actions = [action_event(1, 1, FAVORITE, START_MS + 1_000)]
+    posts = [events_pb2.PostEvent(create=create)]
+    result = join_events(served, actions, posts).impressions
+    targets = result.take(result.weight > 0)
+    rows = zip(targets.post_ids, targets.author_ids, targets.column("favorite"), strict=True)
+    assert sorted(rows) == [(2, 102, 0), (77, 707, 1)]
+
+
 def test_unusable_events_are_counted():
     """Lost data must show up in a count."""
     result = join_events(

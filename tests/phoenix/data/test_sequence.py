@@ -6,8 +6,10 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from home_mixer.clients.protocols import ActionRows
+from home_mixer.query_hydrators.aggregation import aggregate as aggregate_for_serving
 from phoenix.data.events import EventColumns
-from phoenix.data.sequence import UAS_WINDOW_TIME_MS, aggregate, keep_last
+from phoenix.data.sequence import UAS_WINDOW_TIME_MS, aggregate, keep_last, without_duplicates
 from protos import actions_pb2, events_pb2
 from service_kit.action_list import ACTION_INDEX
 
@@ -69,6 +71,34 @@ def test_aggregation_equals_the_oracle_in_any_order(events, random):
     found = [set((np.flatnonzero(row) + 1).tolist()) for row in result.actions]
     assert found == [e["actions"] for e in expected]
     np.testing.assert_array_equal(result.dwell_seconds, [e["dwell"] for e in expected])
+
+
+@given(EVENTS)
+@settings(max_examples=50, deadline=None)
+def test_serving_aggregates_by_the_same_rule(events):
+    """Two implementations, either side of the wire; a difference would be training-serving skew."""
+    events = [e for e in events if e.user_id == 1]
+    columns = EventColumns()
+    for event in events:
+        columns.add_action(event)
+    raw = without_duplicates(columns.actions())
+    served = aggregate_for_serving(
+        ActionRows(
+            post_id=raw.post_ids.astype(np.uint64),
+            author_id=raw.author_ids.astype(np.uint64),
+            action=raw.actions.astype(np.uint8),
+            acted_at_ms=raw.acted_at_ms,
+            product_surface=raw.product_surface.astype(np.uint8),
+            seconds=raw.seconds,
+        ),
+        UAS_WINDOW_TIME_MS,
+    )
+    trained = sequences(events)
+    assert served.post_ids.tolist() == trained.post_ids.tolist()
+    assert served.acted_at_ms.tolist() == trained.first_at_ms.tolist()
+    bits = (trained.actions * (1 << np.arange(trained.actions.shape[1]))).sum(axis=1)
+    assert served.action_bits.tolist() == bits.tolist()
+    np.testing.assert_array_equal(served.dwell_seconds, np.nan_to_num(trained.dwell_seconds))
 
 
 def test_the_window_counts_from_its_first_action():
