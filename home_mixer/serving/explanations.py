@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from candidate_pipeline.result import Fate, Ledger, PipelineResult, StageReport
 from home_mixer.columns import HEAD_COLUMNS, HEADS, YES
@@ -70,8 +69,8 @@ def _served_first(ledger: Ledger) -> list[int]:
     last = np.iinfo(np.int64).max
     position = np.where(ledger.position < 0, last, ledger.position)
     rank = np.where(ledger.rank < 0, last, ledger.rank)
-    order: NDArray[np.intp] = np.lexsort((rank, position))
-    return order.tolist()
+    rows: list[int] = np.lexsort((rank, position)).tolist()
+    return rows
 
 
 def _terms(ledger: Ledger, params: RankingParams) -> list[list[pb.ScoreTerm]]:

@@ -103,13 +103,23 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         started_s = self._clock.monotonic_s()
         self._running += 1
         self._telemetry.in_flight.set(self._running)
+        code = "OK"
         try:
             with self._telemetry.request_span(method, context.invocation_metadata()):
                 yield await self._admitted(context)
+        except asyncio.CancelledError:
+            code = grpc.StatusCode.CANCELLED.name
+            raise
+        except grpc.aio.AbortError:
+            code = _code_name(context)
+            raise
+        except Exception:
+            code = grpc.StatusCode.UNKNOWN.name  # what gRPC makes of it
+            logger.exception("a bug: the request failed", extra={"method": method})
+            raise
         finally:
             self._running -= 1
             self._telemetry.in_flight.set(self._running)
-            code = _code_name(context)
             self._telemetry.requests.labels(method, code).inc()
             self._telemetry.seconds.labels(method).observe(self._clock.monotonic_s() - started_s)
 
@@ -167,10 +177,10 @@ def _model_version(feed: Feed, result: PipelineResult[ScoredPostsQuery]) -> str:
 
 
 def _code_name(context: Context) -> str:
-    code = context.code()  # a number or a StatusCode; None or 0 while all is well
-    if isinstance(code, grpc.StatusCode):
-        return code.name
-    return next((known.name for known in grpc.StatusCode if known.value[0] == code), "OK")
+    """The status with which the call was aborted."""
+    code = context.code()  # a StatusCode or its number
+    number = code.value[0] if isinstance(code, grpc.StatusCode) else code
+    return next(known.name for known in grpc.StatusCode if known.value[0] == number)
 
 
 async def _abort(context: Context, code: grpc.StatusCode, details: str) -> NoReturn:

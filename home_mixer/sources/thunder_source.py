@@ -54,7 +54,7 @@ class ThunderSource(Source[ScoredPostsQuery]):
         self._fail_closed = fail_closed
 
     def enable(self, query: ScoredPostsQuery) -> bool:
-        """Also for a viewer who follows nobody: their own posts are thunder's to leave out."""
+        """Also for a viewer who follows nobody: it costs little, and an outage is always said."""
         return not self._fail_closed or query.user_features_age_ms != FEATURES_UNKNOWN
 
     async def fetch(self, query: ScoredPostsQuery) -> dict[str, AnyArray]:

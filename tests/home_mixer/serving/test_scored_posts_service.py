@@ -358,3 +358,33 @@ def test_parameters_that_do_not_load_stop_the_start(
 ) -> None:
     assert main(HomeMixerSettings(data_dir=tmp_path, params="x-1999-01")) == 2
     assert "'x-1999-01' is neither a table of parameters" in capsys.readouterr().err
+
+
+async def test_a_caller_who_gives_up_and_a_bug_are_told_apart_in_the_counters(
+    start_home_mixer: Any, world: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world[0].trouble.until = asyncio.Event()
+    mixer = await start_home_mixer(thunder_budget_ms=10_000, request_budget_ms=10_000)
+    asked = asyncio.create_task(mixer.client.get_scored_posts(VIEWER))
+    async with asyncio.timeout(10):
+        await world[0].arrived.wait()
+    asked.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asked
+
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("a bug")
+
+    monkeypatch.setattr("home_mixer.serving.servicer.validate", broken)
+    with pytest.raises(FeedError, match="UNKNOWN"):
+        await mixer.client.get_scored_posts(VIEWER)
+
+    def count(code: str) -> float:
+        return mixer.metrics.value("requests_total", method="GetScoredPosts", code=code)
+
+    async with asyncio.timeout(10):
+        while count("CANCELLED") < 1:  # the server hears of it a moment later
+            with pytest.raises(FeedError):
+                await mixer.client.get_scored_posts(VIEWER)
+    assert count("UNKNOWN") >= 1
+    assert count("OK") == 0
