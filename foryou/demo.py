@@ -14,10 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from foryou.children import Child, Children
 from foryou.errors import CommandError, UsageError
 from foryou.judging import judge_feeds
 from foryou.phases import Phase, Phases
+from foryou.promises import broken_promises
 from foryou.quality import Captured, choose_demo_viewer
 from foryou.waiting import until_serving
 from foryou.world import World, WorldConfig, generate
@@ -97,6 +100,7 @@ async def run_demo(options: DemoOptions, children: Children, phases: Phases) -> 
         with phases.phase("feed", f"fetching the feed of viewer {viewer_id}"):
             version = str(trained["ranker"]["model_version"])
             response = await _first_feed(client, world, viewer_id, version)
+            _check_promises(world, viewer_id, response)
         first_feed_seconds = phases.elapsed_s()
         with phases.phase("quality", f"judging the feeds of {options.judged_viewers} viewers"):
             captured = await judge_feeds(client, world, options.judged_viewers)
@@ -227,6 +231,13 @@ async def _first_feed(
                 return answer
         await asyncio.sleep(0.2)
     raise CommandError(f"no good feed within {FEED_ATTEMPTS_SECONDS:.0f} s: {problem}")
+
+
+def _check_promises(world: World, viewer_id: int, response: home_mixer_pb2.ExplainResponse) -> None:
+    post_ids = [post.post_id for post in response.response.scored_posts]
+    broken = broken_promises(world, viewer_id, np.array(post_ids, np.int64))
+    if broken:
+        raise CommandError(f"the feed holds what it must not: {'; '.join(broken)}")
 
 
 def _problem(feed: home_mixer_pb2.ScoredPostsResponse, model_version: str) -> str:
