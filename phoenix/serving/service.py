@@ -205,17 +205,22 @@ class PhoenixService:
         self._readiness.set(PREDICTION, self._has_ranker, "" if self._has_ranker else missing)
 
     def _report_retrieval(self) -> None:
-        corpus = self._corpus_state.current
+        corpus, reasons = self._corpus_state.current, []
         if self._follower.active is None:
             directory, problem = self._settings.retrieval_dir, self._towers.problem
-            self._readiness.set(RETRIEVAL, False, _missing("retrieval model", directory, problem))
-        else:
-            self._readiness.set(RETRIEVAL, corpus.serving, corpus.reason)
+            reasons.append(_missing("retrieval model", directory, problem))
+        if not corpus.serving:
+            reasons.append(corpus.reason)
+        self._readiness.set(RETRIEVAL, not reasons, "; ".join(reasons))
 
     async def _age_out(self) -> None:
         while True:
             await asyncio.sleep(self._settings.age_out_interval_seconds)
-            await self._follower.advance()
+            try:
+                await self._follower.advance()
+            except Exception:
+                self._telemetry.age_out_failures.inc()
+                logger.exception("posts could not be aged out; tried again")
             self._report_prediction()  # a refused checkpoint becomes visible in the reason
             self._report_retrieval()
 

@@ -39,6 +39,7 @@ class Telemetry:
     tombstones_dropped: Gauge
     embedded_posts: Counter
     embed_failures: Counter
+    age_out_failures: Counter
 
     @staticmethod
     def of(metrics: Metrics) -> "Telemetry":
@@ -83,5 +84,8 @@ class Telemetry:
             embedded_posts=metrics.counter("embedded_posts_total", "Posts through the post tower"),
             embed_failures=metrics.counter(
                 "embed_failures_total", "Posts left out: their vector was not finite"
+            ),
+            age_out_failures=metrics.counter(
+                "age_out_failures_total", "Rounds of ageing out that failed"
             ),
         )

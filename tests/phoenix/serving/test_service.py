@@ -43,13 +43,30 @@ async def test_without_models_nothing_serves_and_the_reason_names_the_directory(
     await service.stop()
 
 
-async def test_a_dead_consumer_takes_the_service_out_of_traffic(service_of, caplog):
+async def reason_with(readiness, words):
+    """Waits until what holds the process back holds `words`."""
+    said = asyncio.Event()
+    readiness.listen(lambda *_: said.set() if words in readiness.state().reason else None)
+    await asyncio.wait_for(said.wait(), 60)
+
+
+async def test_a_log_that_cannot_be_read_shows_in_the_readiness(service_of):
     service, readiness = service_of(BrokenSource)
-    died = asyncio.Event()
-    readiness.listen(lambda *_: died.set() if "died" in readiness.state().reason else None)
     await service.start()
-    await asyncio.wait_for(died.wait(), 10)
-    assert "the disk is gone" in readiness.state().reason
+    await reason_with(readiness, "the disk is gone")
+    assert not readiness.serving(RETRIEVAL)
+    await service.stop()
+
+
+async def test_a_task_that_dies_takes_the_service_out_of_traffic(service_of, caplog):
+    async def die():
+        raise RuntimeError("a bug")
+
+    service, readiness = service_of(EmbeddedLogSource)
+    service._batcher.run = die
+    await service.start()
+    await reason_with(readiness, "batcher died: a bug")
+    assert "task died" in [record.message for record in caplog.records]
     await service.stop()
 
 
