@@ -28,6 +28,7 @@ from home_mixer.candidate_hydrators.quoted_post_hydrator import QuotedPostHydrat
 from home_mixer.candidate_hydrators.subscription_hydrator import SubscriptionHydrator
 from home_mixer.candidate_hydrators.video_duration_hydrator import VideoDurationHydrator
 from home_mixer.candidate_hydrators.visibility_hydrator import VisibilityHydrator
+from home_mixer.clients.phoenix_messages import SequenceMessages
 from home_mixer.clients.protocols import FeatureClients
 from home_mixer.columns import SCHEMA
 from home_mixer.filters.age_filter import AgeFilter
@@ -87,7 +88,8 @@ def build_pipeline(
     fail_closed = settings.user_features_fail_closed
     closed = FailurePolicy.FAIL_CLOSED if fail_closed else FailurePolicy.SKIP
     posts = SharedPostReads(clients.posts)
-    scorer = PhoenixScorer(to.predict, settings.ranker_budget_ms, to.clock)
+    sequences = SequenceMessages()
+    scorer = PhoenixScorer(to.predict, settings.ranker_budget_ms, to.clock, sequences)
     pipeline = CandidatePipeline(
         name="ScoredPosts",
         schema=SCHEMA,
@@ -110,7 +112,9 @@ def build_pipeline(
         ],
         sources=[
             ThunderSource(to.thunder, settings.thunder_budget_ms, fail_closed=fail_closed),
-            PhoenixSource(to.retrieve, settings.retrieval_budget_ms, fail_closed=fail_closed),
+            PhoenixSource(
+                to.retrieve, settings.retrieval_budget_ms, sequences, fail_closed=fail_closed
+            ),
         ],
         hydrators=[
             InNetworkHydrator(),

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from typing import Final
 
 from home_mixer.query import ScoredPostsQuery
 from protos import actions_pb2, phoenix_pb2
 
+SEQUENCES_REMEMBERED: Final = 64  # as many as requests that run at once by default; 50 kB each
+
 _BITS: Final = tuple(
     (1 << number - 1, number) for number in actions_pb2.Action.values() if number > 0
 )
+
+
+class SequenceMessages:
+    """Builds a request's sequence once, for retrieval and for the ranker: it is the largest part
+    of both messages. Remembers the last requests; a forgotten one is built again."""
+
+    def __init__(self, remembered_max: int = SEQUENCES_REMEMBERED) -> None:
+        self._remembered_max = remembered_max
+        self._messages: OrderedDict[tuple[str, int], phoenix_pb2.UserActionSequence] = OrderedDict()
+
+    def of(self, query: ScoredPostsQuery, length: int) -> phoenix_pb2.UserActionSequence:
+        """The newest ``length`` events; not to be changed by the caller."""
+        key = query.request_id, min(length, len(query.action_sequence))
+        message = self._messages.get(key)
+        if message is None:
+            message = self._messages[key] = sequence_message(query, length)
+            if len(self._messages) > self._remembered_max:
+                self._messages.popitem(last=False)
+        return message
 
 
 def sequence_message(query: ScoredPostsQuery, length: int) -> phoenix_pb2.UserActionSequence:

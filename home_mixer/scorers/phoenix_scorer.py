@@ -22,7 +22,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.grpc_channel import Method, call
-from home_mixer.clients.phoenix_messages import product_surface, sequence_message
+from home_mixer.clients.phoenix_messages import SequenceMessages, product_surface
 from home_mixer.columns import HEAD_COLUMNS
 from home_mixer.deadline import call_timeout_s
 from home_mixer.query import ScoredPostsQuery
@@ -43,8 +43,16 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
     writes = frozenset({"last_scored_at_ms", "prediction_request_id"})
     optional_writes = frozenset(HEAD_COLUMNS)  # those that the model has
 
-    def __init__(self, method: Predict, budget_ms: float, clock: Clock) -> None:
+    def __init__(
+        self,
+        method: Predict,
+        budget_ms: float,
+        clock: Clock,
+        sequences: SequenceMessages | None = None,
+    ) -> None:
+        """``sequences``: shared with retrieval, which asks for the same viewer before."""
         self._method = method
+        self._sequences = sequences or SequenceMessages()
         self.budget_ms = budget_ms
         self._clock = clock
         self._models: OrderedDict[int, str] = OrderedDict()
@@ -87,7 +95,7 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         ]
         return phoenix_pb2.PredictNextActionsRequest(
             request_id=query.request_id,
-            sequence=sequence_message(query, query.params.scoring_sequence_length),
+            sequence=self._sequences.of(query, query.params.scoring_sequence_length),
             candidates=candidates,
             product_surface=product_surface(query),
             now_ms=query.now_ms,

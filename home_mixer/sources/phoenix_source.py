@@ -12,7 +12,7 @@ import numpy as np
 from candidate_pipeline.components import Source
 from candidate_pipeline.schema import AnyArray
 from home_mixer.clients.grpc_channel import Method, call
-from home_mixer.clients.phoenix_messages import sequence_message
+from home_mixer.clients.phoenix_messages import SequenceMessages
 from home_mixer.columns import SERVED_PHOENIX_RETRIEVAL
 from home_mixer.deadline import call_timeout_s
 from home_mixer.id_sets import union
@@ -28,9 +28,20 @@ Retrieve = Method[phoenix_pb2.RetrieveRequest, phoenix_pb2.RetrieveResponse]
 class PhoenixSource(Source[ScoredPostsQuery]):
     writes = frozenset({"post_id", "author_id", "served_type"})
 
-    def __init__(self, method: Retrieve, budget_ms: float, *, fail_closed: bool = True) -> None:
-        """``fail_closed``: bring nothing for a viewer whose blocks and mutes are not known."""
+    def __init__(
+        self,
+        method: Retrieve,
+        budget_ms: float,
+        sequences: SequenceMessages | None = None,
+        *,
+        fail_closed: bool = True,
+    ) -> None:
+        """``sequences``: shared with the ranker's scorer, which asks for the same viewer next.
+
+        ``fail_closed``: bring nothing for a viewer whose blocks and mutes are not known.
+        """
         self._method = method
+        self._sequences = sequences or SequenceMessages()
         self.budget_ms = budget_ms
         self._fail_closed = fail_closed
 
@@ -41,7 +52,7 @@ class PhoenixSource(Source[ScoredPostsQuery]):
     async def fetch(self, query: ScoredPostsQuery) -> dict[str, AnyArray]:
         response = await call(
             self._method,
-            retrieve_request(query),
+            retrieve_request(query, self._sequences),
             call_timeout_s(self.budget_ms),
             query.request_id,
         )
@@ -52,14 +63,16 @@ class PhoenixSource(Source[ScoredPostsQuery]):
         }
 
 
-def retrieve_request(query: ScoredPostsQuery) -> phoenix_pb2.RetrieveRequest:
+def retrieve_request(
+    query: ScoredPostsQuery, sequences: SequenceMessages
+) -> phoenix_pb2.RetrieveRequest:
     """What is asked of retrieval."""
     params = query.params
     not_again = union(query.seen_ids, union(query.served_ids, query.served_history_ids))
     unwanted = union(query.blocked_user_ids, query.muted_user_ids)
     return phoenix_pb2.RetrieveRequest(
         request_id=query.request_id,
-        sequence=sequence_message(query, params.retrieval_sequence_length),
+        sequence=sequences.of(query, params.retrieval_sequence_length),
         max_results=params.phoenix_max_results,
         exclude_post_ids=not_again[-EXCLUDED_MAX:].tolist(),  # newest: largest ids
         exclude_author_ids=unwanted[:EXCLUDED_MAX].tolist(),

@@ -30,7 +30,7 @@ VIEWER, FOLLOWED, STRANGER = 1, 100, 200
 
 async def feed_until(client: AsyncHomeMixerClient, wanted: Any, viewer_id: int = VIEWER) -> Any:
     """Asks again until the answer is as wanted; the test's own time-out is the bound."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             feed = await client.get_scored_posts(viewer_id)
             if wanted(feed):
@@ -195,8 +195,8 @@ async def test_neighbours_that_hang_cost_their_part_and_not_the_deadline(
 ) -> None:
     never = asyncio.Event()
     world[1].trouble.until = never
-    mixer = await start_home_mixer(request_budget_ms=10_000, ranker_budget_ms=10_000)
-    feed = await mixer.client.get_scored_posts(VIEWER, timeout_s=0.5)
+    mixer = await start_home_mixer(retrieval_budget_ms=100, late_reserve_ms=1_000)
+    feed = await mixer.client.get_scored_posts(VIEWER, timeout_s=2.5)
     assert {post.author_id for post in feed.posts} == {FOLLOWED}
     assert set(feed.degraded_reasons) == {"PhoenixSource:timeout", "PhoenixScorer:timeout"}
 
@@ -213,9 +213,9 @@ async def test_requests_above_the_bound_are_refused_at_once(
 ) -> None:
     go = asyncio.Event()
     world[0].trouble.until = go
-    mixer = await start_home_mixer(max_concurrent_requests=1, thunder_budget_ms=10_000)
+    mixer = await start_home_mixer(max_concurrent_requests=1)
     first = asyncio.create_task(mixer.client.get_scored_posts(VIEWER))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world[0].arrived.wait()
     with pytest.raises(FeedError, match="at capacity: 1 requests") as caught:
         await mixer.client.get_scored_posts(VIEWER)
@@ -297,7 +297,7 @@ async def test_the_blocking_client_gives_the_same_feed(
     expected = await mixer.client.get_scored_posts(VIEWER)
 
     def ask() -> Any:
-        with HomeMixerClient(mixer.address, timeout_s=5.0) as client:
+        with HomeMixerClient(mixer.address, timeout_s=30.0) as client:
             with pytest.raises(FeedError, match="INVALID_ARGUMENT: viewer_id must be specified"):
                 client.get_scored_posts(0)
             explained = client.explain(scored_posts_query(VIEWER))
@@ -364,9 +364,9 @@ async def test_a_caller_who_gives_up_and_a_bug_are_told_apart_in_the_counters(
     start_home_mixer: Any, world: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     world[0].trouble.until = asyncio.Event()
-    mixer = await start_home_mixer(thunder_budget_ms=10_000, request_budget_ms=10_000)
+    mixer = await start_home_mixer()
     asked = asyncio.create_task(mixer.client.get_scored_posts(VIEWER))
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         await world[0].arrived.wait()
     asked.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -382,7 +382,7 @@ async def test_a_caller_who_gives_up_and_a_bug_are_told_apart_in_the_counters(
     def count(code: str) -> float:
         return mixer.metrics.value("requests_total", method="GetScoredPosts", code=code)
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while count("CANCELLED") < 1:  # the server hears of it a moment later
             with pytest.raises(FeedError):
                 await mixer.client.get_scored_posts(VIEWER)

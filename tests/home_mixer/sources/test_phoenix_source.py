@@ -10,6 +10,7 @@ import pytest
 
 from candidate_pipeline.errors import Degraded
 from candidate_pipeline.table import CandidateTable
+from home_mixer.clients.phoenix_messages import SequenceMessages
 from home_mixer.columns import SCHEMA, SERVED_PHOENIX_RETRIEVAL
 from home_mixer.query import ActionSequence
 from home_mixer.sources.phoenix_source import PhoenixSource, retrieve_request
@@ -48,7 +49,7 @@ def test_retrieval_leaves_out_what_could_not_be_shown(make_query: Any) -> None:
         muted_user_ids=[5],
         action_sequence=sequence(2_000),
     )
-    request = retrieve_request(query)
+    request = retrieve_request(query, SequenceMessages())
     assert list(request.exclude_post_ids) == [1, 2, 3]
     assert list(request.exclude_author_ids) == [5, 7]
     assert (request.exclude_history, request.exclude_own) == (True, True)
@@ -74,3 +75,16 @@ def test_a_following_feed_asks_nobody_else(fake_method: Any, make_query: Any) ->
     assert source.enable(make_query(user_features_age_ms=0))
     assert not source.enable(make_query(user_features_age_ms=0, in_network_only=True))
     assert not source.enable(make_query(user_features_age_ms=-1))
+
+
+def test_a_sequence_is_built_once_a_request_and_length(make_query: Any) -> None:
+    sequences = SequenceMessages(remembered_max=2)
+    query = make_query(request_id="a", action_sequence=sequence(5))
+    first = sequences.of(query, 3)
+    assert sequences.of(query, 3) is first
+    assert [action.post_id for action in sequences.of(query, 2).actions] == [4, 5]
+    assert sequences.of(query, 5) is not first
+    another = make_query(request_id="b", action_sequence=sequence(1))
+    assert len(sequences.of(another, 3).actions) == 1
+    assert sequences.of(query, 3) is not first  # forgotten, and built again
+    assert sequences.of(query, 3) == first
