@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from foryou.commands import bench, demo, evaluate, feed, score, train
-from foryou.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, CommandError
+from foryou.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 
 MANUAL = """An open For You feed: thunder, phoenix, home_mixer and the command that runs them.
 
@@ -59,8 +59,6 @@ def run(arguments: Sequence[str]) -> int:
         code = app(args=list(arguments), prog_name="foryou", standalone_mode=True)
     except SystemExit as stop:  # typer's own way out, after help and after wrong usage
         return stop.code if isinstance(stop.code, int) else EXIT_USAGE
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
     except CommandError as error:
         return _report(error, error.exit_code, debug=debug)
     except Exception as error:  # noqa: BLE001 - the last resort says what happened, in one line

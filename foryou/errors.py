@@ -4,13 +4,16 @@ from __future__ import annotations
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130  # what a shell expects of a command that Ctrl-C ended
 
 
 class CommandError(Exception):
     """The work failed; the message says what came, what was expected and how to mend it."""
 
     exit_code = EXIT_FAILED
+
+
+class Interrupted(CommandError):  # noqa: N818 - it is what happened, and nobody's mistake
+    """Ctrl-C or SIGTERM ended the work; everything it started has ended, too."""
 
 
 class UsageError(CommandError):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from foryou.errors import UsageError
+from foryou.errors import Interrupted, UsageError
 
 if TYPE_CHECKING:
     from foryou.demo import DemoOptions, DemoResult
@@ -69,7 +69,10 @@ def demo(
             now_ms=now_ms,
             viewer_id=viewer,
         )
-        asyncio.run(_demo(options, headless=headless, as_json=as_json))
+        try:
+            asyncio.run(_demo(options, headless=headless, as_json=as_json))
+        except KeyboardInterrupt:
+            raise Interrupted("interrupted") from None
 
 
 async def _demo(options: DemoOptions, *, headless: bool, as_json: bool) -> None:
@@ -107,7 +110,7 @@ def _temporary(stack: contextlib.ExitStack) -> Path:
     directory = Path(tempfile.mkdtemp(prefix="foryou-demo-"))
 
     def leave(kind: type[BaseException] | None, *_: object) -> None:
-        if kind is None or issubclass(kind, KeyboardInterrupt | asyncio.CancelledError):
+        if kind is None or issubclass(kind, Interrupted):
             shutil.rmtree(directory, ignore_errors=True)
         else:
             print(f"what happened is in {directory}/logs", file=sys.stderr)
