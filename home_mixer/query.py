@@ -82,6 +82,7 @@ class ScoredPostsQuery:
     in_network_only: bool = False
     is_bottom_request: bool = False
     bloom_filters: tuple[BloomFilter, ...] = ()
+    leaves_traces: bool = True  # no: an explanation, which must not count as served
     # What the query hydrators add.
     action_sequence: ActionSequence = field(default_factory=ActionSequence)
     muted_keywords: tuple[str, ...] = ()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NoReturn, Protocol
 
 import grpc
@@ -91,7 +91,8 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
     async def ExplainScoredPosts(  # noqa: N802 - gRPC's name
         self, request: pb.ScoredPostsQuery, context: Context
     ) -> pb.ExplainResponse:
-        """One feed with its ledger."""
+        """One feed with its ledger. It leaves no trace: nobody saw it, so nothing in it counts as
+        served, and the same question again has the same answer."""
         async with self._call("ExplainScoredPosts", context) as feed:
             result = await self._run(feed, request, context, explain=True)
             response = response_message(result, _model_version(feed, result))
@@ -139,6 +140,8 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         self, feed: Feed, request: pb.ScoredPostsQuery, context: Context, *, explain: bool
     ) -> PipelineResult[ScoredPostsQuery]:
         query = await self._checked(request, context)
+        if explain:
+            query = replace(query, leaves_traces=False)
         deadline_s = self._deadline_s(context)
         token = logged_request_id.set(query.request_id)
         try:

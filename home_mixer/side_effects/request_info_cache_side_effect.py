@@ -17,7 +17,7 @@ class RequestInfoCacheSideEffect(SideEffect[ScoredPostsQuery]):
         self.budget_ms = budget_ms
 
     def enable(self, query: ScoredPostsQuery) -> bool:
-        return not query.in_network_only
+        return query.leaves_traces and not query.in_network_only
 
     async def run(self, query: ScoredPostsQuery, result: PipelineResult[ScoredPostsQuery]) -> None:
         info = RequestInfo(

@@ -34,6 +34,9 @@ class ServedCandidatesEventSideEffect(SideEffect[ScoredPostsQuery]):
         self._model_version = model_version
         self.budget_ms = budget_ms
 
+    def enable(self, query: ScoredPostsQuery) -> bool:
+        return query.leaves_traces
+
     async def run(self, query: ScoredPostsQuery, result: PipelineResult[ScoredPostsQuery]) -> None:
         if len(result.selected) == 0:
             return

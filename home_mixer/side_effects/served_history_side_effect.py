@@ -18,6 +18,9 @@ class ServedHistorySideEffect(SideEffect[ScoredPostsQuery]):
         self._store = store
         self.budget_ms = budget_ms
 
+    def enable(self, query: ScoredPostsQuery) -> bool:
+        return query.leaves_traces
+
     async def run(self, query: ScoredPostsQuery, result: PipelineResult[ScoredPostsQuery]) -> None:
         served = result.selected
         if len(served) == 0:

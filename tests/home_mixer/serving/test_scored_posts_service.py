@@ -388,3 +388,18 @@ async def test_a_caller_who_gives_up_and_a_bug_are_told_apart_in_the_counters(
                 await mixer.client.get_scored_posts(VIEWER)
     assert count("UNKNOWN") >= 1
     assert count("OK") == 0
+
+
+async def test_an_explanation_does_not_count_as_served(start_home_mixer: Any) -> None:
+    mixer = await start_home_mixer()
+    query = scored_posts_query(VIEWER)
+    first, second = await mixer.client.explain(query), await mixer.client.explain(query)
+    await mixer.process._feed.pipeline.drain(10)
+    feed = await mixer.client.send(query)
+    explained = [post.post_id for post in first.response.scored_posts]
+    assert len(explained) == 10
+    assert [post.post_id for post in second.response.scored_posts] == explained
+    assert [post.post_id for post in feed.posts] == explained
+    source = EmbeddedLogSource(mixer.directory / "log", [TOPIC_SERVED])
+    (record,) = await source.poll(10, 10.0)  # the real request's alone
+    assert events_pb2.ServedEvent.FromString(record.value).request_id == feed.request_id
