@@ -22,7 +22,7 @@ from protos import home_mixer_pb2 as pb
 from protos import home_mixer_pb2_grpc
 
 DEFAULT_ADDRESS = "127.0.0.1:50051"
-DEFAULT_TIMEOUT_S = 3.0  # twice the service's own budget
+DEFAULT_TIMEOUT_S = 2.0  # twice the service's own budget
 MESSAGE_BYTES_MAX = 128 << 20
 
 _OPTIONS = [

@@ -25,14 +25,14 @@ class HomeMixerSettings(ServiceSettings):
         "", description="host:port of retrieval where it is not the ranker's; empty: the same"
     )
     request_budget_ms: float = Field(
-        1_500.0, ge=10, le=60_000, description="longest time for one feed; a nearer deadline wins"
+        1_000.0, ge=10, le=60_000, description="longest time for one feed; a nearer deadline wins"
     )
     late_reserve_ms: float = Field(
         30.0, ge=0, le=1_000, description="part of a request's time kept for its safety checks"
     )
     thunder_budget_ms: float = Field(400.0, ge=1, le=60_000, description="for one call of thunder")
     retrieval_budget_ms: float = Field(500.0, ge=1, le=60_000, description="for one retrieval")
-    ranker_budget_ms: float = Field(1_000.0, ge=1, le=60_000, description="for scoring one feed")
+    ranker_budget_ms: float = Field(800.0, ge=1, le=60_000, description="for scoring one feed")
     store_budget_ms: float = Field(400.0, ge=1, le=60_000, description="for one store's answer")
     max_concurrent_requests: int = Field(
         64, ge=1, le=10_000, description="feeds at once before RESOURCE_EXHAUSTED"
