@@ -124,7 +124,10 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "width": 16, "layers": 2, "heads": 2, "kv_heads": 1, "key_size": 8, "history_length": 8,
         "embedding_width": 8, "user_rows": 64, "post_rows": 128, "author_rows": 64,
     },
-    "demo": {},
+    "demo": {
+        "width": 32, "layers": 2, "heads": 2, "kv_heads": 1, "key_size": 16, "history_length": 96,
+        "embedding_width": 32, "user_rows": 8_192, "post_rows": 16_384, "author_rows": 4_096,
+    },
     "mid": {
         "width": 256, "layers": 4, "heads": 4, "kv_heads": 4, "key_size": 64,
         "history_length": 128, "embedding_width": 64, "user_rows": 262_144,

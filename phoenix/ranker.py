@@ -243,10 +243,9 @@ class _RankerNetwork(hk.Module):
         return pooled + own.reshape(-1, channels, width)
 
     def _agreement(self, cache: ContextCache, rows: CandidateRows) -> Array:
-        """[B, C, M · E]: candidate times profile, entry by entry."""
+        """[B, C, M]: the inner product of each candidate with each channel of the profile."""
         item = self._item(rows.post, rows.author)
-        product = item[:, :, None, :] * cache.profile[:, None, :, :]
-        return PROFILE_SCALE * product.reshape(*item.shape[:2], -1)
+        return PROFILE_SCALE * contract_past(item, cache.profile.swapaxes(1, 2))
 
     def _item(self, post: Array, author: Array) -> Array:
         """Rows of a post [..., J, E] and its author → [..., E], the same for both sides."""
