@@ -29,6 +29,7 @@ EPSILON = 1e-12  # below it the oracle does no better than newest-first and ther
 # Actions that say "I like this"; a fair popularity counts no clicks into a post one then hides.
 ENGAGEMENTS = ("favorite", "reply", "repost", "quote", "share", "share_via_dm", "follow_author")
 AUTHOR_PRIOR = 20.0  # impressions of the average author that every author's rate starts with
+DEMO_FOLLOWS = 30  # few enough that the feed shows posts of both networks
 POST_PRIOR = 20.0  # impressions at the author's rate that every post's rate starts with
 
 
@@ -149,9 +150,10 @@ def choose_demo_viewer(world: World) -> int:
     """Id of a viewer whose feed shows everything: history, own posts, followers, blocks, mutes."""
     users = len(world.accounts.ids)
     graph = world.after
+    follows = np.maximum(np.bincount(graph.follows.viewers, minlength=users), 1)
     rich = (
         np.minimum(np.bincount(world.impressions.viewers, minlength=users), 150) / 150
-        + np.minimum(np.bincount(graph.follows.viewers, minlength=users), 60) / 60
+        - np.abs(np.log(follows / DEMO_FOLLOWS))
         + np.minimum(graph.follower_counts(), 50) / 50
         + np.isin(np.arange(users), graph.blocks.viewers)
         + np.isin(np.arange(users), graph.mutes.viewers)
