@@ -10,6 +10,7 @@ from service_kit.ranking_weights import DEFAULT_TABLE
 from service_kit.settings import PORT_MAX, ServiceSettings
 
 MAP_BYTES_MIN, MAP_BYTES_MAX = 1 << 20, 1 << 44
+FEEDS_AT_ONCE = 32  # at 30 ms of one core each, more could not all be answered within a second
 FEATURE_MAP_DOC = "largest size of each feature map; the file grows with the data, not to this size"
 
 
@@ -35,7 +36,7 @@ class HomeMixerSettings(ServiceSettings):
     ranker_budget_ms: float = Field(800.0, ge=1, le=60_000, description="for scoring one feed")
     store_budget_ms: float = Field(400.0, ge=1, le=60_000, description="for one store's answer")
     max_concurrent_requests: int = Field(
-        64, ge=1, le=10_000, description="feeds at once before RESOURCE_EXHAUSTED"
+        FEEDS_AT_ONCE, ge=1, le=10_000, description="feeds at once before RESOURCE_EXHAUSTED"
     )
     feature_map_bytes: int = Field(
         MAP_BYTES_DEFAULT, ge=MAP_BYTES_MIN, le=MAP_BYTES_MAX, description=FEATURE_MAP_DOC

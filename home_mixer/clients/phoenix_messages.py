@@ -8,7 +8,7 @@ from typing import Final
 from home_mixer.query import ScoredPostsQuery
 from protos import actions_pb2, phoenix_pb2
 
-SEQUENCES_REMEMBERED: Final = 64  # as many as requests that run at once by default; 50 kB each
+SEQUENCES_REMEMBERED: Final = 64  # more than feeds that run at once; 50 kB each
 
 _BITS: Final = tuple(
     (1 << number - 1, number) for number in actions_pb2.Action.values() if number > 0

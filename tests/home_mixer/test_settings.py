@@ -1,0 +1,31 @@
+"""Deployment settings are read from the environment, and a bad one names its variable."""
+
+from __future__ import annotations
+
+import pytest
+
+from home_mixer.settings import HomeMixerSettings, IngesterSettings
+from service_kit.settings import SettingsError
+
+
+def test_retrieval_is_where_the_ranker_is_unless_it_says_otherwise(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME_MIXER__PHOENIX_ADDRESS", "ranker:1")
+    assert HomeMixerSettings.load().retrieval_target == "ranker:1"
+    monkeypatch.setenv("HOME_MIXER__RETRIEVAL_ADDRESS", "retrieval:2")
+    assert HomeMixerSettings.load().retrieval_target == "retrieval:2"
+
+
+def test_home_mixer_and_the_ingester_share_the_store_of_one_data_directory() -> None:
+    home_mixer = HomeMixerSettings.load(data_dir="/data")
+    ingester = IngesterSettings.load(data_dir="/data")
+    assert home_mixer.features_dir == ingester.features_dir
+    assert home_mixer.log_dir == ingester.log_dir
+    assert home_mixer.feature_map_bytes == ingester.feature_map_bytes
+
+
+def test_a_value_out_of_bounds_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("INGESTER__BATCH_RECORDS", "0")
+    with pytest.raises(SettingsError, match="INGESTER__BATCH_RECORDS"):
+        IngesterSettings.load()
