@@ -9,6 +9,7 @@ from dataclasses import dataclass
 HOUR_MS = 3_600_000
 
 USERS_MIN = 50  # fewer accounts cannot fill a feed of twenty authors
+SEEN_SHARE_MAX = 0.3  # of all posts that a viewer may have been shown; the rest is to rank
 USERS_MAX = 200_000  # the logging policy holds every impression of the world in memory
 
 
@@ -40,6 +41,17 @@ class WorldConfig:
                 f"held_out_hours is {self.held_out_hours}, expected more than 0 and less than "
                 f"window_hours ({self.window_hours})"
             )
+
+    @property
+    def posts(self) -> int:
+        """Posts of the window."""
+        return int(self.users * self.posts_per_user)
+
+    @property
+    def sessions(self) -> int:
+        """Responses that the logging policy gives; in a small world fewer, so that feeds remain."""
+        unseen = SEEN_SHARE_MAX * self.posts / self.posts_per_session
+        return max(1, int(self.users * min(self.sessions_per_user, unseen)))
 
     @property
     def start_ms(self) -> int:

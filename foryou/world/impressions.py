@@ -68,7 +68,7 @@ def make_impressions(
     rng: np.random.Generator,
 ) -> Impressions:
     """Everything the logging policy showed, in the order in which it was seen."""
-    sessions = int(config.users * config.sessions_per_user)
+    sessions = config.sessions
     slots = config.posts_per_session
     first_ms = config.start_ms + int(min(FIRST_SESSION_HOURS, config.window_hours / 4) * HOUR_MS)
     last_ms = config.now_ms - slots * SLOT_SECONDS * 1_000 - 2 * SERVED_LEAD_MS

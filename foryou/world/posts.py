@@ -70,7 +70,7 @@ def make_posts(
     config: WorldConfig, accounts: Accounts, graph: Graph, rng: np.random.Generator
 ) -> Posts:
     """Posts of the window, in the order of their time and so of their ids."""
-    count = int(config.users * config.posts_per_user)
+    count = config.posts
     created = np.sort(rng.integers(config.start_ms, config.now_ms, count)).astype(np.int64)
     activity = np.exp(rng.normal(0, ACTIVITY_SIGMA, len(accounts.writers)))
     authors = rng.choice(accounts.writers, count, p=activity / activity.sum())

@@ -112,6 +112,13 @@ def test_nobody_is_shown_what_they_may_not_see(world: World):
     assert not (posts.kinds[shown.posts] == REPOST).any()
 
 
+def test_a_small_world_keeps_posts_to_rank(world_config):
+    """Else a demo of fifty accounts would have nothing unseen to show."""
+    small = generate(replace(world_config, users=50))
+    seen = np.bincount(small.impressions.viewers, minlength=50)
+    assert (seen < 0.5 * len(small.posts.ids)).all()
+
+
 def test_a_post_is_shown_to_a_viewer_once(world: World):
     pairs = world.impressions.viewers * len(world.posts.ids) + world.impressions.posts
     assert len(np.unique(pairs)) == len(pairs)
