@@ -10,21 +10,22 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
+
+from thunder.compiled import kernel
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 FOLD = np.uint64(32)
 ZERO = np.uint64(0)
 
 
-@njit(cache=True, nogil=True, inline="always")
+@kernel
 def home(keys: Any, key: Any) -> Any:
     """Slot where ``key`` would like to be."""
     mixed = np.uint64(key) * MULTIPLIER
     return np.int64((mixed ^ (mixed >> FOLD)) & np.uint64(keys.size - 1))
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def find(keys: Any, key: Any) -> Any:
     """Slot of ``key``; −1 where it is absent."""
     slot = home(keys, key)
@@ -35,7 +36,7 @@ def find(keys: Any, key: Any) -> Any:
     return -1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def put(keys: Any, values: Any, key: Any, value: Any) -> None:
     """Sets ``key`` to ``value``; an empty slot must exist."""
     slot = home(keys, key)
@@ -45,7 +46,7 @@ def put(keys: Any, values: Any, key: Any, value: Any) -> None:
     values[slot] = value
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def remove_at(keys: Any, values: Any, slot: Any) -> None:
     """Empties ``slot`` and moves back what was displaced by it."""
     mask = keys.size - 1
@@ -61,7 +62,7 @@ def remove_at(keys: Any, values: Any, slot: Any) -> None:
     keys[hole] = ZERO
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def rehash(old_keys: Any, old_values: Any, keys: Any, values: Any) -> None:
     """Copies every pair into the empty, larger map."""
     for slot in range(old_keys.size):
@@ -69,7 +70,7 @@ def rehash(old_keys: Any, old_values: Any, keys: Any, values: Any) -> None:
             put(keys, values, old_keys[slot], old_values[slot])
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def crowded(keys: Any, count: Any) -> Any:
     """Whether one more pair would fill the map beyond one half."""
     return 2 * (count + 1) > keys.size

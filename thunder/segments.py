@@ -9,12 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from numba import njit
-
+from thunder.compiled import kernel
 from thunder.layout import ARENA_USED, ENTRIES, KINDS, SEGMENT_MIN
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def block_class(capacity: Any) -> Any:
     """log2 of a block's capacity."""
     size_class = 0
@@ -23,7 +22,7 @@ def block_class(capacity: Any) -> Any:
     return size_class
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def allocate(state: Any, capacity: Any) -> Any:
     """First entry of a free block of ``capacity`` entries; −1 when the arena is full."""
     size_class = block_class(capacity)
@@ -38,7 +37,7 @@ def allocate(state: Any, capacity: Any) -> Any:
     return start
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def release(state: Any, slot: Any, kind: Any) -> None:
     """Gives the segment's block back; the segment is empty."""
     capacity = state.capacities[slot, kind]
@@ -52,7 +51,7 @@ def release(state: Any, slot: Any, kind: Any) -> None:
     state.lengths[slot, kind] = 0
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def move_entries(state: Any, source: Any, target: Any, count: Any) -> None:
     """Copies entries towards lower addresses or into another block."""
     for i in range(count):
@@ -61,7 +60,7 @@ def move_entries(state: Any, source: Any, target: Any, count: Any) -> None:
         state.entry_rows[target + i] = state.entry_rows[source + i]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def make_room(state: Any, slot: Any, kind: Any) -> Any:
     """Ensures room for one entry behind the last; False when the arena is full."""
     head, length = state.heads[slot, kind], state.lengths[slot, kind]
@@ -85,7 +84,7 @@ def make_room(state: Any, slot: Any, kind: Any) -> Any:
     return True
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def insert(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: Any, row: Any) -> None:
     """Puts one entry in its place by time; ``make_room`` has returned True."""
     first = state.starts[slot, kind] + state.heads[slot, kind]
@@ -105,7 +104,7 @@ def insert(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: Any, row:
     state.numbers[ENTRIES + kind] += 1
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def pop_oldest(state: Any, slot: Any, kind: Any) -> Any:
     """Drops the oldest entry and returns its row; an emptied segment gives its block back."""
     row = state.entry_rows[state.starts[slot, kind] + state.heads[slot, kind]]
@@ -117,13 +116,13 @@ def pop_oldest(state: Any, slot: Any, kind: Any) -> Any:
     return row
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def oldest_ms(state: Any, slot: Any, kind: Any) -> Any:
     """Time of the oldest entry of a segment that has one."""
     return state.entry_ms[state.starts[slot, kind] + state.heads[slot, kind]]
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def remove_row(state: Any, slot: Any, kind: Any, row: Any) -> None:
     """Drops the entry of ``row`` where the segment has one, oldest looked at first."""
     first = state.starts[slot, kind] + state.heads[slot, kind]
@@ -138,7 +137,7 @@ def remove_row(state: Any, slot: Any, kind: Any, row: Any) -> None:
             return
 
 
-@njit(cache=True, nogil=True)
+@kernel
 def compact(state: Any, entry_ms: Any, entry_ids: Any, entry_rows: Any, slots: Any) -> None:
     """Copies all segments of the first ``slots`` authors into a fresh arena, tightly."""
     used = 0
