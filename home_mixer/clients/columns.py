@@ -107,15 +107,6 @@ def texts_of(values: Sequence[bytes | memoryview]) -> Objects:
     return texts
 
 
-def scatter_headers(
-    count: int, rows: NDArray[np.intp], headers: NDArray[np.void]
-) -> NDArray[np.void]:
-    """[B] headers with ``headers`` [F] at ``rows`` [F] and zeros elsewhere."""
-    scattered = np.zeros(count, POST_HEADER)
-    scattered[rows] = headers
-    return scattered
-
-
 def post_batch(headers: NDArray[np.void], texts: Objects) -> PostBatch:
     """A `PostBatch` of headers [B] (zeros: not found) and texts [B]."""
     flags = headers["flags"]
