@@ -234,6 +234,6 @@ def test_p4_caches_name_their_shapes(ranker: Ranker, ranker_params, ranker_confi
     assert cache.layers.keys.shape == (layers, batch, tokens, *heads)
     assert cache.layers.values.shape == (layers, batch, tokens, *heads)
     assert cache.mask.shape == (batch, tokens)
-    assert {field for field in cache._fields} == {
+    assert set(cache._fields) == {
         "layers", "mask", "author_hashes", "author_past", "profile",
     }  # fmt: skip
