@@ -54,6 +54,7 @@ class Rows:
     tab: NDArray[np.int64]
     outcomes: dict[str, NDArray[np.bool_]]  # by name in reports
     play_seconds: NDArray[np.float32]  # nan: the file does not say
+    days: NDArray[np.int64]  # ascending numbers: `date` where given, else days of China
 
     def __len__(self) -> int:
         return len(self.user_ids)
@@ -67,12 +68,8 @@ class Rows:
             self.tab[index],
             {name: column[index] for name, column in self.outcomes.items()},
             self.play_seconds[index],
+            self.days[index],
         )
-
-    @property
-    def days(self) -> NDArray[np.int64]:
-        """Number of the day of each row, in the set's time zone."""
-        return (self.time_ms + CHINA_OFFSET_MS) // MS_PER_DAY
 
     def impressions(self, *, weight: float, in_history: bool, outcomes: bool = True) -> Impressions:
         """As our impressions; without `outcomes` neither labels nor play time are looked at."""
@@ -157,7 +154,16 @@ def rows_of(table: Columns, path: Path, authors: dict[int, int], *, need_outcome
         tab=table["tab"].astype(np.int64),
         outcomes=outcomes,
         play_seconds=seconds.astype(np.float32),
+        days=_days(table),
     )
+
+
+def _days(table: Columns) -> NDArray[np.int64]:
+    """The set's own date: `time_ms` runs up to an hour apart from it, so it cannot replace it."""
+    if "date" in table:
+        return table["date"].astype(np.int64)
+    days: NDArray[np.int64] = (table["time_ms"].astype(np.int64) + CHINA_OFFSET_MS) // MS_PER_DAY
+    return days
 
 
 def _older_impressions(path: Path, authors: dict[int, int]) -> Impressions:
@@ -230,4 +236,5 @@ def _joined(parts: Sequence[Rows]) -> Rows:
         tab=joined("tab"),
         outcomes={n: np.concatenate([part.outcomes[n] for part in parts]) for n in ACTIONS},
         play_seconds=joined("play_seconds"),
+        days=joined("days"),
     )

@@ -49,7 +49,7 @@ def evaluated(three_days_and_test, tmp_path_factory):
         directory,
         write_test("test"),
         predictions=out / "deep" / "predictions.parquet",
-        steps=60,
+        steps=40,
         config=CONFIG,
         checkpoint_dir=out / "model",
     )
@@ -67,6 +67,11 @@ def predict(three_days_and_test, evaluated):
         return kuairand.predict_test(evaluated[1], split, online)
 
     return probabilities
+
+
+@pytest.fixture(scope="module")
+def true_predictions(predict):
+    return predict("true")
 
 
 def test_result_holds_what_is_promised(evaluated):
@@ -104,18 +109,18 @@ def test_predictions_are_in_the_files_order_and_give_the_metrics(
     assert evaluated[0]["primary"] == pytest.approx(again)
 
 
-def test_test_outcomes_change_no_prediction(predict, kuairand_tables):
+def test_test_outcomes_change_no_prediction(predict, true_predictions, kuairand_tables):
     """Flipping every outcome and play time of the test rows must leave every bit alone."""
     table, _ = kuairand_tables
     flipped = {name: 1 - table[name] for name in OUTCOMES} | {"play_time_ms": table["time_ms"] * 0}
-    np.testing.assert_array_equal(predict("true"), predict("flipped", **flipped))
+    np.testing.assert_array_equal(true_predictions, predict("flipped", **flipped))
 
 
 def test_online_lets_earlier_test_rows_into_histories(
-    predict, kuairand_tables, three_days_and_test
+    predict, true_predictions, kuairand_tables, three_days_and_test
 ):
     """The switch must do what it says, else the test above proves nothing."""
-    differs = (predict("off") != predict("on", online=True)).any(axis=1)
+    differs = (true_predictions != predict("on", online=True)).any(axis=1)
     users, times = (kuairand_tables[0][n][three_days_and_test[2]] for n in ("user_id", "time_ms"))
     first_of_user = np.array(
         [t == times[users == u].min() for u, t in zip(users, times, strict=True)]
@@ -124,14 +129,15 @@ def test_online_lets_earlier_test_rows_into_histories(
     assert not differs[first_of_user].any()
 
 
-def test_a_test_file_without_outcomes_is_predicted(predict, three_days_and_test):
+def test_a_test_file_without_outcomes_is_predicted(predict, true_predictions, three_days_and_test):
     """Whoever keeps the outcomes to themselves still gets predictions, and no invented metric."""
     hidden = dict.fromkeys([*OUTCOMES, "play_time_ms"])
-    np.testing.assert_array_equal(predict("hidden", **hidden), predict("true"))
+    predicted = predict("hidden", **hidden)
+    np.testing.assert_array_equal(predicted, true_predictions)
     directory, write_test, _ = three_days_and_test
     data = kuairand_data.load(directory)
     split = kuairand.make_split(data, directory, write_test("hidden", **hidden))
-    result = measure(split.train, split.older, split.test, predict("hidden", **hidden))
+    result = measure(split.train, split.older, split.test, predicted)
     assert result["primary"] is None
     assert result["actions"] == {}
     with pytest.raises(ValueError, match="--online needs"):
@@ -155,6 +161,16 @@ def test_the_last_day_is_the_test_day(write_kuairand):
     split = kuairand.make_split(kuairand_data.load(whole), whole, None)
     assert set(split.train.days) == {int(split.test.days[0]) - d for d in (1, 2, 3)}
     assert len(set(split.test.days)) == 1
+
+
+def test_the_sets_own_date_decides_where_there_is_one(write_kuairand, kuairand_tables):
+    """Its times run up to an hour apart from its dates; others split by `date`."""
+    table, _ = kuairand_tables
+    date = np.where(table["video_id"] % 2, 20220427, 20220428)
+    whole = write_kuairand(date=date)
+    split = kuairand.make_split(kuairand_data.load(whole), whole, None)
+    assert (split.test.video_ids % 2 == 0).all()
+    assert (split.train.video_ids % 2 == 1).all()
 
 
 def test_older_history_keeps_order_and_says_nothing_of_time(write_kuairand):
