@@ -90,7 +90,6 @@ class ScoredPostsQuery:
     muted_user_ids: Ids = field(default_factory=no_ids)
     followed_user_ids: Ids = field(default_factory=no_ids)
     subscribed_user_ids: Ids = field(default_factory=no_ids)
-    mutual_follow_user_ids: Ids = field(default_factory=no_ids)
     user_features_age_ms: int = -1  # −1: not known; 0: read now; more: the last known ones
     served_history_ids: Ids = field(default_factory=no_ids)
 

@@ -1,10 +1,8 @@
 """Raw actions of one viewer become an action sequence: one event a post and window.
 
-The actions of one post, in order of time, open a window at the first of them; what follows less
-than ``window_ms`` after that belongs to the same event, the next one opens a new window. An event
-holds the union of its actions, the greatest dwell, and time, author and surface of its first
-action. Events are sorted by time, then by post id. Source: the original's user action sequence
-hydrator, January 2026; training reads its histories by the same rule.
+``service_kit.action_windows`` says where a window opens, for training too. An event holds the union
+of its actions, the greatest dwell, and time, author and surface of its first action. Events are
+sorted by time, then by post id.
 Glossary: R raw actions, E events.
 """
 
@@ -15,10 +13,7 @@ from numpy.typing import NDArray
 
 from home_mixer.clients.protocols import ActionRows
 from home_mixer.query import ActionSequence
-from service_kit.action_list import ACTION_INDEX
-
-# Their seconds are time spent on the post; those of click_dwell_time are spent behind a click.
-DWELL_ACTIONS = (ACTION_INDEX["dwell"] + 1, ACTION_INDEX["dwell_time"] + 1)
+from service_kit.action_windows import DWELL_ACTIONS, window_starts
 
 
 def aggregate(rows: ActionRows, window_ms: int) -> ActionSequence:
@@ -27,7 +22,7 @@ def aggregate(rows: ActionRows, window_ms: int) -> ActionSequence:
         return ActionSequence()
     order = np.lexsort((rows.action, rows.acted_at_ms, rows.post_id))
     posts, times = rows.post_id[order], rows.acted_at_ms[order]
-    opens = window_starts(posts, times, window_ms)
+    opens = window_starts(np.r_[True, posts[1:] != posts[:-1]], times, window_ms)
     first = np.flatnonzero(opens)
     event = np.cumsum(opens) - 1
     bits = np.uint32(1) << (rows.action[order].astype(np.uint32) - np.uint32(1))
@@ -42,27 +37,6 @@ def aggregate(rows: ActionRows, window_ms: int) -> ActionSequence:
         dwell_seconds=_greatest(dwell, event, len(first))[oldest_first],
         product_surface=rows.product_surface[at].astype(np.int8),
     )
-
-
-def window_starts(
-    posts: NDArray[np.uint64], times: NDArray[np.int64], window_ms: int
-) -> NDArray[np.bool_]:
-    """[R]: which rows, sorted by post and time, open a window. All posts walk together."""
-    first = np.r_[True, posts[1:] != posts[:-1]]
-    group = np.cumsum(first) - 1
-    starts = np.flatnonzero(first)
-    ends = np.r_[starts[1:], len(posts)][group]
-    # one ascending number a row: the post's place, then the time; the spread keeps posts apart
-    since = times - times.min()
-    window_ms = min(window_ms, int(since.max()) + 1)  # a longer one holds all rows just as well
-    ordered = group * (int(since.max()) + window_ms + 1) + since
-    following = np.searchsorted(ordered, ordered + window_ms)  # first row outside its window
-    opens = np.zeros(len(posts), np.bool_)
-    while len(starts):
-        opens[starts] = True
-        further = following[starts]
-        starts = further[further < ends[starts]]
-    return opens
 
 
 def _greatest(

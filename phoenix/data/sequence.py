@@ -22,13 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.data.events import ActionColumns
-from phoenix.data.grouped import GroupedTimes, pair_codes
-from protos import actions_pb2
+from phoenix.data.grouped import pair_codes
 from service_kit.action_list import ACTION_NAMES
-
-UAS_WINDOW_TIME_MS = 300_000  # x-algorithm, parameters of January 2026
-# Their `seconds` are time spent on the post; click_dwell_time's are time spent behind a click.
-DWELL_ACTIONS = (actions_pb2.ACTION_DWELL, actions_pb2.ACTION_DWELL_TIME)
+from service_kit.action_windows import DWELL_ACTIONS, UAS_WINDOW_TIME_MS, window_starts
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +62,8 @@ def without_duplicates(actions: ActionColumns) -> ActionColumns:
 def aggregate(actions: ActionColumns, window_ms: int = UAS_WINDOW_TIME_MS) -> ActionSequences:
     """All users' events by the rule above (steps 1 to 3, sorted as in 4)."""
     rows = without_duplicates(actions)
-    first = _window_starts(rows, window_ms)
+    pairs, _ = pair_codes(rows.user_ids, rows.post_ids)
+    first = window_starts(np.diff(pairs, prepend=-1) != 0, rows.acted_at_ms, window_ms)
     event = np.cumsum(first) - 1
     starts = np.flatnonzero(first)
     count = len(starts)
@@ -115,18 +112,3 @@ def greatest_seconds(
     given = (seconds > 0) & np.isfinite(seconds)
     np.fmax.at(greatest, event[given], seconds[given])
     return greatest
-
-
-def _window_starts(rows: ActionColumns, window_ms: int) -> NDArray[np.bool_]:
-    """Which rows open a window; all posts walk to their next window together."""
-    pairs, count = pair_codes(rows.user_ids, rows.post_ids)
-    times = GroupedTimes(pairs, rows.acted_at_ms, count)
-    following = times.first_at_or_after(pairs, rows.acted_at_ms + window_ms)
-    ends = times.starts[1:]
-    opens = np.zeros(len(pairs), dtype=np.bool_)
-    current = times.starts[:-1]
-    while len(current):
-        opens[current] = True
-        step = following[current]
-        current = step[step < ends[pairs[current]]]
-    return opens
