@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from phoenix.config import RankerConfig, ranker_preset
+from phoenix.config import RankerConfig
 from phoenix.data.impressions import Impressions
 from phoenix.evaluation.kuairand_data import ACTIONS, OUR_ACTIONS, KuaiRand, Rows, load, load_test
 from phoenix.evaluation.kuairand_report import measure
@@ -101,18 +101,23 @@ def default_config() -> RankerConfig:
 
     The tables hold every id of the set with few collisions.
     """
-    return ranker_preset(
-        "demo",
+    return RankerConfig(
+        width=64,
         layers=1,
+        heads=2,
+        kv_heads=2,
+        key_size=32,
         history_length=32,
         embedding_width=16,
         user_rows=65_536,
         post_rows=32_768,
         author_rows=16_384,
-    ).with_actions(OUR_ACTIONS)
+        action_names=OUR_ACTIONS,
+    )
 
 
 def default_options(seed: int, steps: int | None, seconds: float | None) -> TrainingOptions:
+    """Everything that matters is spelled out: the demo's defaults suit another world."""
     if steps is None and seconds is None:
         steps = STEPS
     return TrainingOptions(
@@ -120,7 +125,9 @@ def default_options(seed: int, steps: int | None, seconds: float | None) -> Trai
         seconds=seconds,
         batch_size=256,
         candidates=8,
+        learning_rate=3e-3,
         table_learning_rate=0.03,
+        dwell_weight=0.1,
         post_dropout=0.0,  # the test day's videos and viewers are those of the days before
         user_dropout=0.0,
         seed=seed,
