@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from foryou.demo import DemoResult
-from foryou.tables import feed_table, post_rows
+from foryou.tables import console, feed_table, post_rows
 
 
 def as_json(result: DemoResult) -> dict[str, Any]:
@@ -34,17 +34,17 @@ def as_json(result: DemoResult) -> dict[str, Any]:
     }
 
 
-def show(result: DemoResult, console: Console | None = None) -> None:
+def show(result: DemoResult, out: Console | None = None) -> None:
     """The feed, the times and the judgement, for people."""
-    console = console or Console()
-    console.print(feed_table(result.response, f"The feed of viewer {result.viewer_id}"))
-    console.print(_fates(result))
+    out = out or console()
+    out.print(feed_table(result.response, f"The feed of viewer {result.viewer_id}"))
+    out.print(_fates(result))
     captured = result.captured
-    console.print(
+    out.print(
         f"Captured engagement over {captured.viewers} viewers: [bold]{captured.ours:.3f}[/bold] "
         f"(popularity {captured.popularity:.3f}; newest-first is 0, an all-knowing order 1)"
     )
-    console.print(f"First feed after {result.first_feed_seconds:.1f} s: {_phases(result)}")
+    out.print(f"First feed after {result.first_feed_seconds:.1f} s: {_phases(result)}")
 
 
 def how_to_call(result: DemoResult, data_dir: Path) -> str:

@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from protos import home_mixer_pb2
 
 TERMS_SHOWN = 3
+COLUMNS_IN_FILES = 120  # where there is no terminal to ask
+
+
+def console() -> Console:
+    """Standard output, wide enough for a feed where it is a file or a pipe."""
+    found = Console()
+    return found if found.is_terminal else Console(width=max(found.width, COLUMNS_IN_FILES))
 
 
 def served(answer: home_mixer_pb2.ExplainResponse) -> list[home_mixer_pb2.CandidateFate]:
@@ -23,17 +31,17 @@ def feed_table(answer: home_mixer_pb2.ExplainResponse, title: str) -> Table:
     """Rank, author, text, network, score and the terms that weigh most."""
     table = Table(title=title, title_justify="left", header_style="bold")
     table.add_column("#", justify="right")
-    table.add_column("author", no_wrap=True, max_width=22)
-    table.add_column("text", ratio=1)
-    table.add_column("in network", justify="center")
-    table.add_column("score", justify="right")
-    table.add_column("strongest terms")
+    table.add_column("author", no_wrap=True, max_width=20)
+    table.add_column("text", ratio=3)
+    table.add_column("network")
+    table.add_column("score", justify="right", no_wrap=True)
+    table.add_column("strongest terms", ratio=3)
     for rank, post in enumerate(served(answer), start=1):
         table.add_row(
             str(rank),
             Text(post.author_screen_name or str(post.author_id)),
             Text(post.text),
-            "yes" if post.in_network else "no",
+            "in" if post.in_network else "out",
             f"{post.score:.3f}",
             Text(strongest_terms(post)),
         )

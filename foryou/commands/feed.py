@@ -43,9 +43,7 @@ def feed(
                 "address with --address"
             ) from error
         raise CommandError(str(error)) from error
-    from rich.console import Console
-
-    from foryou.tables import feed_table, post_rows
+    from foryou.tables import console, feed_table, post_rows
 
     response = answer.response
     if as_json:
@@ -59,10 +57,10 @@ def feed(
         }
         print(json.dumps(result))
         return
-    console = Console()
-    console.print(feed_table(answer, f"The feed of viewer {viewer}"))
+    out = console()
+    out.print(feed_table(answer, f"The feed of viewer {viewer}"))
     if response.degraded_reasons:
-        console.print(f"degraded: {', '.join(response.degraded_reasons)}")
+        out.print(f"degraded: {', '.join(response.degraded_reasons)}")
 
 
 def _ids(text: str) -> list[int]:
