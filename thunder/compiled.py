@@ -38,6 +38,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     return compiled
 
 
+def helper(function: Callable[..., Any]) -> Any:
+    """Compiles ``function`` for other kernels only: no entry from Python, which for a store of
+    twenty arrays is longer than the function, and no cache file of its own."""
+    compiled = COMPILE(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
+    return compiled(function)
+
+
 def source_stamp(directory: Path) -> str:
     """Digest of all kernel files."""
     digest = hashlib.sha256()

@@ -11,21 +11,21 @@ from typing import Any
 
 import numpy as np
 
-from thunder.compiled import kernel
+from thunder.compiled import helper, kernel
 
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # 2^64 / golden ratio
 FOLD = np.uint64(32)
 ZERO = np.uint64(0)
 
 
-@kernel
+@helper
 def home(keys: Any, key: Any) -> Any:
     """Slot where ``key`` would like to be."""
     mixed = np.uint64(key) * MULTIPLIER
     return np.int64((mixed ^ (mixed >> FOLD)) & np.uint64(keys.size - 1))
 
 
-@kernel
+@helper
 def find(keys: Any, key: Any) -> Any:
     """Slot of ``key``; −1 where it is absent."""
     slot = home(keys, key)
@@ -36,7 +36,7 @@ def find(keys: Any, key: Any) -> Any:
     return -1
 
 
-@kernel
+@helper
 def put(keys: Any, values: Any, key: Any, value: Any) -> None:
     """Sets ``key`` to ``value``; an empty slot must exist."""
     slot = home(keys, key)
@@ -46,7 +46,7 @@ def put(keys: Any, values: Any, key: Any, value: Any) -> None:
     values[slot] = value
 
 
-@kernel
+@helper
 def remove_at(keys: Any, values: Any, slot: Any) -> None:
     """Empties ``slot`` and moves back what was displaced by it."""
     mask = keys.size - 1
@@ -70,7 +70,7 @@ def rehash(old_keys: Any, old_values: Any, keys: Any, values: Any) -> None:
             put(keys, values, old_keys[slot], old_values[slot])
 
 
-@kernel
+@helper
 def crowded(keys: Any, count: Any) -> Any:
     """Whether one more pair would fill the map beyond one half."""
     return 2 * (count + 1) > keys.size

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from thunder import id_map
-from thunder.compiled import kernel
+from thunder.compiled import helper, kernel
 from thunder.layout import DEAD, NO_ROW, ORIGINALS, REPLY, REPOST, SECONDARY, VIDEO, VIDEOS
 
 INPUT_LIST_MAX: Final = 10_000  # x-algorithm, MAX_INPUT_LIST_SIZE
@@ -81,7 +81,7 @@ def new_scratch() -> Scratch:
     )
 
 
-@kernel
+@helper
 def set_add(keys: Any, epochs: Any, epoch: Any, key: Any) -> Any:
     """Adds ``key``; False where it was there already."""
     slot = id_map.home(keys, key)
@@ -94,7 +94,7 @@ def set_add(keys: Any, epochs: Any, epoch: Any, key: Any) -> Any:
     return True
 
 
-@kernel
+@helper
 def set_has(keys: Any, epochs: Any, epoch: Any, key: Any) -> Any:
     slot = id_map.home(keys, key)
     while epochs[slot] == epoch:
@@ -140,7 +140,7 @@ def scan_authors(state: Any, scratch: Any, limits: Any, begin: Any, end: Any, vi
             scan_segment(state, scratch, limits, slot, SECONDARY, limits.secondary_max)
 
 
-@kernel
+@helper
 def scan_segment(
     state: Any, scratch: Any, limits: Any, slot: Any, kind: Any, taken_max: Any
 ) -> None:
@@ -173,7 +173,7 @@ def scan_segment(
     counts[SCANNED] += scanned
 
 
-@kernel
+@helper
 def showable(state: Any, counts: Any, limits: Any, row: Any, kind: Any) -> Any:
     """False for reposts of deleted posts and, among videos, reposts of something else."""
     flags = state.flags[row]
@@ -190,7 +190,7 @@ def showable(state: Any, counts: Any, limits: Any, row: Any, kind: Any) -> Any:
     return state.flags[source] & (VIDEO | REPLY) == VIDEO
 
 
-@kernel
+@helper
 def passes(state: Any, scratch: Any, limits: Any, row: Any, kind: Any) -> Any:
     """The rules that use up the scan window: reposts of the viewer, and replies."""
     flags = state.flags[row]
@@ -222,7 +222,7 @@ def passes(state: Any, scratch: Any, limits: Any, row: Any, kind: Any) -> Any:
     return kept
 
 
-@kernel
+@helper
 def referred_row(state: Any, row: Any, post_id: Any, hinted: Any) -> Any:
     """Row of the post that ``row`` refers to; −1 where it is not in the store."""
     if post_id == 0:
@@ -234,7 +234,7 @@ def referred_row(state: Any, row: Any, post_id: Any, hinted: Any) -> Any:
     return np.int64(state.post_rows[at]) if at >= 0 else NO_ROW
 
 
-@kernel
+@helper
 def live(state: Any, limits: Any, row: Any) -> Any:
     """In the store as far as a viewer can tell: not dead, due and within retention."""
     created_ms = state.rows[row].created_at_ms
@@ -242,7 +242,7 @@ def live(state: Any, limits: Any, row: Any) -> Any:
     return in_time and state.flags[row] & DEAD == 0
 
 
-@kernel
+@helper
 def source_dead(state: Any, limits: Any, source: Any, source_id: Any) -> Any:
     """Whether a reposted post is deleted, also where only its tombstone is known."""
     if source >= 0:
@@ -260,7 +260,7 @@ def source_dead(state: Any, limits: Any, source: Any, source_id: Any) -> Any:
     return status & 1 == 1 and status >> 1 >= limits.status_cutoff_ms
 
 
-@kernel
+@helper
 def older(scratch: Any, a: Any, b: Any) -> Any:
     """Heap order: smaller time first, then smaller id."""
     if scratch.heap_ms[a] != scratch.heap_ms[b]:
@@ -268,7 +268,7 @@ def older(scratch: Any, a: Any, b: Any) -> Any:
     return scratch.heap_ids[a] < scratch.heap_ids[b]
 
 
-@kernel
+@helper
 def enters(scratch: Any, limits: Any, created_ms: Any, post_id: Any) -> Any:
     """Whether a post could be among the newest K found so far."""
     if scratch.counts[FOUND] < limits.results_max:
@@ -278,7 +278,7 @@ def enters(scratch: Any, limits: Any, created_ms: Any, post_id: Any) -> Any:
     return post_id > scratch.heap_ids[0]
 
 
-@kernel
+@helper
 def push(scratch: Any, limits: Any, created_ms: Any, post_id: Any, row: Any) -> None:
     """Adds a post that enters; the oldest leaves a full heap."""
     found = scratch.counts[FOUND]
@@ -294,7 +294,7 @@ def push(scratch: Any, limits: Any, created_ms: Any, post_id: Any, row: Any) -> 
         at = (at - 1) // 2
 
 
-@kernel
+@helper
 def sift_down(scratch: Any, at: Any, size: Any) -> None:
     while True:
         child = 2 * at + 1
@@ -308,7 +308,7 @@ def sift_down(scratch: Any, at: Any, size: Any) -> None:
         at = child
 
 
-@kernel
+@helper
 def swap(scratch: Any, a: Any, b: Any) -> None:
     ms, ids, rows = scratch.heap_ms, scratch.heap_ids, scratch.heap_rows
     ms[a], ms[b] = ms[b], ms[a]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from thunder.compiled import kernel
+from thunder.compiled import helper, kernel
 from thunder.layout import ARENA_USED, ENTRIES, KINDS, SEGMENT_MIN
 
 
-@kernel
+@helper
 def block_class(capacity: Any) -> Any:
     """log2 of a block's capacity."""
     size_class = 0
@@ -22,7 +22,7 @@ def block_class(capacity: Any) -> Any:
     return size_class
 
 
-@kernel
+@helper
 def allocate(state: Any, capacity: Any) -> Any:
     """First entry of a free block of ``capacity`` entries; −1 when the arena is full."""
     size_class = block_class(capacity)
@@ -37,7 +37,7 @@ def allocate(state: Any, capacity: Any) -> Any:
     return start
 
 
-@kernel
+@helper
 def release(state: Any, slot: Any, kind: Any) -> None:
     """Gives the segment's block back; the segment is empty."""
     capacity = state.capacities[slot, kind]
@@ -51,7 +51,7 @@ def release(state: Any, slot: Any, kind: Any) -> None:
     state.lengths[slot, kind] = 0
 
 
-@kernel
+@helper
 def move_entries(state: Any, source: Any, target: Any, count: Any) -> None:
     """Copies entries towards lower addresses or into another block."""
     for i in range(count):
@@ -60,7 +60,7 @@ def move_entries(state: Any, source: Any, target: Any, count: Any) -> None:
         state.entry_rows[target + i] = state.entry_rows[source + i]
 
 
-@kernel
+@helper
 def make_room(state: Any, slot: Any, kind: Any) -> Any:
     """Ensures room for one entry behind the last; False when the arena is full."""
     head, length = state.heads[slot, kind], state.lengths[slot, kind]
@@ -84,7 +84,7 @@ def make_room(state: Any, slot: Any, kind: Any) -> Any:
     return True
 
 
-@kernel
+@helper
 def insert(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: Any, row: Any) -> None:
     """Puts one entry in its place by time; ``make_room`` has returned True."""
     first = state.starts[slot, kind] + state.heads[slot, kind]
@@ -104,7 +104,7 @@ def insert(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: Any, row:
     state.numbers[ENTRIES + kind] += 1
 
 
-@kernel
+@helper
 def pop_oldest(state: Any, slot: Any, kind: Any) -> Any:
     """Drops the oldest entry and returns its row; an emptied segment gives its block back."""
     row = state.entry_rows[state.starts[slot, kind] + state.heads[slot, kind]]
@@ -116,13 +116,13 @@ def pop_oldest(state: Any, slot: Any, kind: Any) -> Any:
     return row
 
 
-@kernel
+@helper
 def oldest_ms(state: Any, slot: Any, kind: Any) -> Any:
     """Time of the oldest entry of a segment that has one."""
     return state.entry_ms[state.starts[slot, kind] + state.heads[slot, kind]]
 
 
-@kernel
+@helper
 def remove_row(state: Any, slot: Any, kind: Any, row: Any) -> None:
     """Drops the entry of ``row`` where the segment has one, oldest looked at first."""
     first = state.starts[slot, kind] + state.heads[slot, kind]

@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from thunder import id_map, segments
-from thunder.compiled import kernel
+from thunder.compiled import helper, kernel
 from thunder.layout import (
     AUTHOR_POSTS_MAX,
     AUTHORS,
@@ -80,7 +80,7 @@ def insert_posts(
     return DONE, posts.size
 
 
-@kernel
+@helper
 def insert_post(
     state: Any, posts: Any, flags: Any, i: Any, cutoff_ms: Any, latest_ms: Any, outcomes: Any
 ) -> Any:
@@ -111,7 +111,7 @@ def insert_post(
     return DONE
 
 
-@kernel
+@helper
 def refusal(state: Any, post: Any, cutoff_ms: Any, latest_ms: Any) -> Any:
     """APPLIED where the post may be inserted, otherwise why not."""
     if post.post_id == 0 or post.author_id == 0:
@@ -127,7 +127,7 @@ def refusal(state: Any, post: Any, cutoff_ms: Any, latest_ms: Any) -> Any:
     return APPLIED
 
 
-@kernel
+@helper
 def lacking(state: Any) -> Any:
     """What must grow before one more post fits; DONE where nothing must."""
     if id_map.crowded(state.post_keys, state.numbers[POSTS]):
@@ -141,7 +141,7 @@ def lacking(state: Any) -> Any:
     return DONE
 
 
-@kernel
+@helper
 def before_oldest(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: Any) -> Any:
     first = state.starts[slot, kind] + state.heads[slot, kind]
     if created_ms != state.entry_ms[first]:
@@ -149,7 +149,7 @@ def before_oldest(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: An
     return post_id < state.entry_ids[first]
 
 
-@kernel
+@helper
 def author_slot(state: Any, author_id: Any) -> Any:
     """The author's slot, made where it is new."""
     at = id_map.find(state.author_keys, author_id)
@@ -168,7 +168,7 @@ def author_slot(state: Any, author_id: Any) -> Any:
     return slot
 
 
-@kernel
+@helper
 def take_row(state: Any) -> Any:
     numbers = state.numbers
     numbers[POSTS] += 1
@@ -179,7 +179,7 @@ def take_row(state: Any) -> Any:
     return numbers[ROWS_USED] - 1
 
 
-@kernel
+@helper
 def fill_row(state: Any, row: Any, post: Any, flags: Any, cutoff_ms: Any) -> None:
     """Writes the post and the status that came before it."""
     state.rows[row] = post
@@ -200,7 +200,7 @@ def fill_row(state: Any, row: Any, post: Any, flags: Any, cutoff_ms: Any) -> Non
         set_dead(state, row, status & 1)
 
 
-@kernel
+@helper
 def set_dead(state: Any, row: Any, dead: Any) -> None:
     was = state.flags[row] & DEAD
     if dead != 0 and was == 0:
@@ -211,7 +211,7 @@ def set_dead(state: Any, row: Any, dead: Any) -> None:
         state.numbers[DEAD_POSTS] -= 1
 
 
-@kernel
+@helper
 def newer(known_ms: Any, known_dead: Any, status_ms: Any, dead: Any) -> Any:
     """Whether a status replaces the known one: later event time, or a delete at the same time."""
     return status_ms > known_ms or (status_ms == known_ms and dead != 0 and known_dead == 0)
@@ -244,7 +244,7 @@ def apply_statuses(
     return DONE, post_ids.size
 
 
-@kernel
+@helper
 def apply_status(state: Any, post_id: Any, status_ms: Any, dead: Any) -> Any:
     at = id_map.find(state.post_keys, post_id)
     if at < 0:
@@ -257,7 +257,7 @@ def apply_status(state: Any, post_id: Any, status_ms: Any, dead: Any) -> Any:
     return True
 
 
-@kernel
+@helper
 def remember_status(state: Any, post_id: Any, status_ms: Any, dead: Any) -> Any:
     """Keeps the status of a post that is not in the store; the tombstone map has room."""
     at = id_map.find(state.tomb_keys, post_id)
@@ -272,7 +272,7 @@ def remember_status(state: Any, post_id: Any, status_ms: Any, dead: Any) -> Any:
     return True
 
 
-@kernel
+@helper
 def drop_oldest(state: Any, slot: Any, kind: Any, status_cutoff_ms: Any) -> None:
     """Removes the oldest post of a main segment from everything; a fresh status outlives it."""
     row = segments.pop_oldest(state, slot, kind)
@@ -309,7 +309,7 @@ def trim(state: Any, begin: Any, end: Any, cutoff_ms: Any, status_cutoff_ms: Any
     return DONE, end
 
 
-@kernel
+@helper
 def drop_author_if_empty(state: Any, slot: Any) -> None:
     author_id = state.author_ids[slot]
     if author_id == 0:
