@@ -14,6 +14,13 @@ from phoenix.evaluation.baselines import Rates
 from phoenix.evaluation.kuairand_data import ACTIONS, HISTORY_COLUMNS, Rows
 
 PRIMARY_ACTION = "long_view"
+PRIMARY_LABELS = {
+    "primary": "ours",
+    "popularity_primary": "item popularity",
+    "popularity_training_days_primary": "item popularity, training days only",
+    "user_item_rate_primary": "user × item rate",
+    "constant_primary": "no opinion (all equal)",
+}
 
 
 def measure(
@@ -69,12 +76,7 @@ def format_table(result: dict[str, Any]) -> str:
         ),
         "",
         "long_view primary = (GAUC + nDCG@5) / 2",
-        f"  {'ours':<34}{_number(result['primary'])}",
-        f"  {'item popularity':<34}{_number(result['popularity_primary'])}",
-        f"  {'item popularity, training days only':<34}"
-        f" {_number(result['popularity_training_days_primary']).lstrip()}",
-        f"  {'user × item rate':<34}{_number(result['user_item_rate_primary'])}",
-        f"  {'no opinion (all equal)':<34}{_number(result['constant_primary'])}",
+        *(f"  {label:<38}{_number(result[name])}" for name, label in PRIMARY_LABELS.items()),
         "",
         f"{'action':<14}{'AUC':>8}{'± s.e.':>9}{'u×i AUC':>9}{'GAUC':>9}{'± s.e.':>9}"
         f"{'log loss':>10}{'positives':>11}",
