@@ -39,6 +39,10 @@ class HistoryEvent:
     acted_at_ms: int  # 0: unknown
 
 
+# Stands in an empty history, masked: the model's arrays have at least one slot.
+NO_EVENT = HistoryEvent(0, 0, (), 0.0, 0)
+
+
 @dataclass(frozen=True, slots=True)
 class Post:
     """One candidate."""
@@ -81,7 +85,7 @@ class ViewerSequence:
 
     def context(self, config: ModelConfig) -> ContextInputs:
         """The newest events that the model can hold. ValueError: an action it does not know."""
-        events = self.history[-config.history_length :]
+        events = self.history[-config.history_length :] or (NO_EVENT,)
         actions = np.zeros((1, len(events), config.num_actions), np.float32)
         for slot, event in enumerate(events):
             actions[0, slot] = _multi_hot(event, config)
@@ -95,7 +99,7 @@ class ViewerSequence:
             history_age_seconds=np.array(
                 [[self._age_seconds(e.acted_at_ms) for e in events]], np.float32
             ),
-            history_mask=np.ones((1, len(events)), bool),
+            history_mask=np.array([[event is not NO_EVENT for event in events]]),
         )
         return context_inputs(config, raw)
 

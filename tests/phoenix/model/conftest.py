@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -26,6 +26,14 @@ from phoenix.retrieval import RetrievalModel
 Batch = tuple[ContextInputs, CandidateInputs]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _compile_fast() -> Iterator[None]:
+    """These tests compile much and compute little: leave out XLA's optimisations."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @pytest.fixture(scope="session")
 def ranker_config() -> RankerConfig:
     return ranker_preset("nano")
@@ -43,7 +51,7 @@ def _lively(params: dict[str, Any]) -> dict[str, Any]:
         lambda w: np.float32(w + 0.3 * rng.standard_normal(w.shape)),
         params["dense"],
     )
-    tables = {name: 20.0 * np.asarray(table) for name, table in params["tables"].items()}
+    tables = {name: 4.0 * np.asarray(table) for name, table in params["tables"].items()}
     return {"dense": dense, "tables": tables}
 
 
