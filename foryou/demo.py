@@ -82,13 +82,9 @@ async def run_demo(options: DemoOptions, children: Children, phases: Phases) -> 
     """
     world = await _make_world(options, phases)
     viewer_id = _viewer(world, options.viewer_id)
-    with phases.phase("start", "starting thunder, phoenix, the ingester and home_mixer"):
-        services = await _start_services(children, options.data_dir)
     training = asyncio.create_task(_train(options, world, children, phases))
     try:
-        with phases.phase("ingest", "thunder and the ingester catch up with the log"):
-            for name in ("thunder", "ingester", "home-mixer"):
-                await _ready(services[name])
+        services = await _serve(options, children, phases)
         trained = await training
     finally:
         training.cancel()
@@ -149,6 +145,16 @@ def _viewer(world: World, wanted: int | None) -> int:
             f"--viewer {wanted} is no account of this world; try {choose_demo_viewer(world)}"
         ) from error
     return wanted
+
+
+async def _serve(options: DemoOptions, children: Children, phases: Phases) -> dict[str, _Service]:
+    """All four services, ready but for phoenix, which has no models yet."""
+    with phases.phase("start", "starting thunder, phoenix, the ingester and home_mixer"):
+        services = await _start_services(children, options.data_dir)
+    with phases.phase("ingest", "thunder and the ingester catch up with the log"):
+        for name in ("thunder", "ingester", "home-mixer"):
+            await _ready(services[name])
+    return services
 
 
 async def _start_services(children: Children, data_dir: Path) -> dict[str, _Service]:
