@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from phoenix.data.sequence import UAS_WINDOW_TIME_MS
 from protos import events_pb2
 from service_kit.action_list import ACTION_NAMES, CONTINUOUS_ACTIONS, MODEL_ACTIONS
+from service_kit.action_windows import UAS_WINDOW_TIME_MS
 from service_kit.embedded_log import EmbeddedLogSource
 from service_kit.event_log import TOPIC_ACTIONS, TOPIC_GRAPH, TOPIC_POSTS, Record
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from home_mixer.clients.protocols import ActionRows
 from home_mixer.query_hydrators.aggregation import aggregate as aggregate_for_serving
 from phoenix.data.events import EventColumns
-from phoenix.data.sequence import UAS_WINDOW_TIME_MS, aggregate, keep_last, without_duplicates
+from phoenix.data.sequence import aggregate, keep_last, without_duplicates
 from protos import actions_pb2, events_pb2
 from service_kit.action_list import ACTION_INDEX
+from service_kit.action_windows import UAS_WINDOW_TIME_MS
 
 FAVORITE, DWELL, REPLY = (
     actions_pb2.ACTION_FAVORITE,
