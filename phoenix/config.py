@@ -111,6 +111,7 @@ class RetrievalConfig(ModelConfig):
 
     output_width: int = 64  # of the unit vectors
     pool: Literal["mean", "last"] = "mean"  # over the viewer's tokens
+    profile_channels: int = 4  # M, of the taste profile beside the pooled tokens
     dwell_scale_seconds: float = 30.0
 
     def __post_init__(self) -> None:
@@ -143,7 +144,9 @@ def ranker_preset(name: str, **changes: Any) -> RankerConfig:
 
 
 def retrieval_preset(name: str, **changes: Any) -> RetrievalConfig:
-    return RetrievalConfig(**{**_preset(name), **changes})
+    """As for the ranker; `demo` is one layer over 64 events: each positive has its own history."""
+    smaller = {"layers": 1, "history_length": 64} if name == "demo" else {}
+    return RetrievalConfig(**{**_preset(name), **smaller, **changes})
 
 
 def _preset(name: str) -> dict[str, Any]:

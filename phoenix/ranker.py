@@ -27,6 +27,7 @@ from phoenix.config import RankerConfig
 from phoenix.features import CandidateInputs, ContextInputs
 from phoenix.initialise import Constant, draw_parameters
 from phoenix.layers import Block, KeysValues, bias, fan_in_matrix, matmul, norm_scale, rms_norm
+from phoenix.profile import event_facts, item, sum_events, taste_profile
 from phoenix.tables import (
     CandidateRows,
     ContextRows,
@@ -34,7 +35,7 @@ from phoenix.tables import (
     gather_context,
     init_tables,
 )
-from phoenix.tokens import Tokens, dwell_ratio, flat_hashes
+from phoenix.tokens import Tokens
 
 Array = jax.Array
 Params = Mapping[str, Any]  # {"dense": Haiku parameters, "tables": hash embedding tables}
@@ -182,12 +183,8 @@ class _RankerNetwork(hk.Module):
             layers.append(keys_values)
         layers.append(self._blocks[-1].keys_values(hidden, positions))
         stacked = KeysValues(*(jnp.stack(arrays) for arrays in zip(*layers, strict=True)))
-        past = self._author_past(inputs)
-        profile = (
-            self._profile(rows, past, jnp.asarray(inputs.history_mask))
-            if self._config.profile_channels
-            else jnp.zeros((past.shape[0], 0, self._config.embedding_width))
-        )
+        past = event_facts(inputs, self._config.dwell_scale_seconds)
+        profile = self._profile(rows, past, jnp.asarray(inputs.history_mask))
         authors = jnp.asarray(inputs.history_author_hashes)
         return ContextCache(stacked, mask, authors, past, profile)
 
@@ -226,40 +223,15 @@ class _RankerNetwork(hk.Module):
         return RankerOutput(values[..., :-1], seconds, dwell_log)
 
     def _profile(self, rows: ContextRows, past: Array, mask: Array) -> Array:
-        """[B, M, E]: the viewer's row and their events, weighted by what they did there.
-
-        Channel m = u_m(viewer) + Σ_s w_m(actions, dwell of s) · x_s / √(1 + events).
-        """
-        channels, width = self._config.profile_channels, self._config.embedding_width
-        events = self._item(rows.post, rows.author)  # [B, S, E]
-        weight = matmul(past, fan_in_matrix("profile_past", past.shape[-1], channels), "float32")
-        weight = weight * mask[..., None]
-        count = mask.sum(axis=1).astype(jnp.float32)[:, None, None]
-        pooled = contract_past(weight.swapaxes(1, 2), events) / jnp.sqrt(1.0 + count)
-        user = flat_hashes(rows.user)
-        own = matmul(
-            user, fan_in_matrix("profile_user", user.shape[-1], channels * width), "float32"
-        )
-        return pooled + own.reshape(-1, channels, width)
+        channels = self._config.profile_channels
+        if not channels:
+            return jnp.zeros((past.shape[0], 0, self._config.embedding_width))
+        return taste_profile(rows, past, mask, channels)
 
     def _agreement(self, cache: ContextCache, rows: CandidateRows) -> Array:
         """[B, C, M]: the inner product of each candidate with each channel of the profile."""
-        item = self._item(rows.post, rows.author)
-        return PROFILE_SCALE * contract_past(item, cache.profile.swapaxes(1, 2))
-
-    def _item(self, post: Array, author: Array) -> Array:
-        """Rows of a post [..., J, E] and its author → [..., E], the same for both sides."""
-        both = jnp.concatenate([flat_hashes(post), flat_hashes(author)], axis=-1)
-        weight = fan_in_matrix("profile_item", both.shape[-1], self._config.embedding_width)
-        return matmul(both, weight, "float32")
-
-    def _author_past(self, inputs: ContextInputs) -> Array:
-        events = jnp.asarray(inputs.history_mask, jnp.float32)[..., None]
-        dwell = dwell_ratio(
-            jnp.asarray(inputs.history_dwell_seconds), self._config.dwell_scale_seconds
-        )
-        past = [jnp.asarray(inputs.history_actions), jnp.ones_like(events), dwell[..., None]]
-        return jnp.concatenate(past, axis=-1) * events
+        candidates = item(rows.post, rows.author)
+        return PROFILE_SCALE * sum_events(candidates, cache.profile.swapaxes(1, 2))
 
 
 def _past_with_author(cache: ContextCache, author_hashes: Array) -> Array:
@@ -269,11 +241,7 @@ def _past_with_author(cache: ContextCache, author_hashes: Array) -> Array:
     """
     ours, theirs = author_hashes[:, :, None, :], cache.author_hashes[:, None, :, :]
     same = jnp.all((ours == theirs) & (ours != 0), axis=-1).astype(jnp.float32)  # [B, C, S]
-    return jnp.log1p(contract_past(same, cache.author_past))
-
-
-def contract_past(same: Array, past: Array) -> Array:
-    return jnp.einsum("bcs,bsa->bca", same, past, precision=jax.lax.Precision.HIGHEST)
+    return jnp.log1p(sum_events(same, cache.author_past))
 
 
 def _network(

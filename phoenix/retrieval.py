@@ -2,11 +2,14 @@
 
 Glossary: B batch, S history, T = 1 + S, N posts, J hashes, E table width, O output width.
 
-    viewer tower:  trunk over [viewer, history] → norm → mean over valid tokens → W → unit length
-    post tower:    [rows(post), rows(author)] → W1 → silu → W2 → unit length
+    viewer tower:  trunk over [viewer, history] → norm → mean over valid tokens → W; + W' profile
+    post tower:    x = [rows(post), rows(author)]; silu(x W1) W2 + x W3
+
+and each divided by its length (the profile: `phoenix.profile`).
 
 Source: the original's retrieval model (2026-01). Deviations: a final norm before the pooling and
-a projection after it; bidirectional by default; rows are never taken for ids (weakness P6).
+a projection after it; a linear path in each tower; bidirectional by default; rows are never
+taken for ids (weakness P6).
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from phoenix.config import RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
 from phoenix.initialise import Constant, draw_parameters
 from phoenix.layers import Block, fan_in_matrix, matmul, norm_scale, rms_norm, unit_norm
+from phoenix.profile import event_facts, taste_profile
 from phoenix.ranker import (
     context_attention_mask,
     context_mask,
@@ -113,7 +117,9 @@ class _RetrievalNetwork(hk.Module):
         for block in self._blocks:
             hidden, _ = block.encode(hidden, positions, allowed)
         hidden = rms_norm(hidden, norm_scale("norm_final", hidden.shape[-1]))
-        return unit_norm(self._linear("user_output", self._pool(hidden, mask)))
+        return unit_norm(
+            self._linear("user_output", self._pool(hidden, mask)) + self._taste(rows, inputs)
+        )
 
     def candidate(self, rows: CandidateRows) -> Array:
         features = jnp.concatenate([flat_hashes(rows.post), flat_hashes(rows.author)], axis=-1)
@@ -121,7 +127,17 @@ class _RetrievalNetwork(hk.Module):
         inner = matmul(
             features, fan_in_matrix("post_hidden", features.shape[-1], width), self._dtype
         )
-        return unit_norm(self._linear("post_output", jax.nn.silu(inner)))
+        direct = self._linear("post_direct", features)
+        return unit_norm(self._linear("post_output", jax.nn.silu(inner)) + direct)
+
+    def _taste(self, rows: ContextRows, inputs: ContextInputs) -> Array:
+        """[B, O] of the taste profile; zero width without channels."""
+        channels = self._config.profile_channels
+        if not channels:
+            return jnp.zeros(self._config.output_width)
+        facts = event_facts(inputs, self._config.dwell_scale_seconds)
+        profile = taste_profile(rows, facts, jnp.asarray(inputs.history_mask), channels)
+        return self._linear("user_direct", profile.reshape(profile.shape[0], -1))
 
     def scale(self) -> Array:
         return jnp.exp(hk.get_parameter("log_scale", (), jnp.float32, Constant(INITIAL_LOG_SCALE)))

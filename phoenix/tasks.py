@@ -134,10 +134,15 @@ class RetrievalTask:
     config: RetrievalConfig
     batches: RetrievalBatches
     options: TrainingOptions
+    start: Mapping[str, Any] | None  # parameters of a ranker to begin with
 
     @classmethod
     def of(
-        cls, impressions: Impressions, config: RetrievalConfig, options: TrainingOptions
+        cls,
+        impressions: Impressions,
+        config: RetrievalConfig,
+        options: TrainingOptions,
+        start: Mapping[str, Any] | None = None,
     ) -> RetrievalTask:
         if impressions.action_names != config.action_names:
             raise ValueError(
@@ -152,10 +157,11 @@ class RetrievalTask:
             seed=options.seed,
             positive_actions=options.positive_actions,
         )
-        return cls(config, batches, options)
+        return cls(config, batches, options, start)
 
     def init(self, seed: int) -> dict[str, Any]:
-        return RetrievalModel(self.config).init(seed)
+        params = RetrievalModel(self.config).init(seed)
+        return warm_start(params, self.start) if self.start is not None else params
 
     def inputs(self, batch: RetrievalBatch, rng: np.random.Generator) -> Inputs:
         ids = np.concatenate([batch.positive_post_ids, batch.negative_post_ids])
@@ -197,6 +203,30 @@ class RetrievalTask:
             negative_log_q,
             weight,
         )
+
+
+def warm_start(params: Mapping[str, Any], ranker: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a retrieval model, with all that a ranker has under the same name and shape.
+
+    Both read viewers and posts through the same tables and the same trunk; a ranker learns them
+    from every impression, retrieval from the positive ones alone.
+    """
+    dense = {
+        module: {
+            name: _matching(value, ranker["dense"].get(f"ranker{module[len('retrieval') :]}"), name)
+            for name, value in named.items()
+        }
+        for module, named in params["dense"].items()
+    }
+    tables = {
+        name: _matching(table, ranker["tables"], name) for name, table in params["tables"].items()
+    }
+    return {"dense": dense, "tables": tables}
+
+
+def _matching(value: Any, others: Mapping[str, Any] | None, name: str) -> Any:
+    other = None if others is None else others.get(name)
+    return jnp.array(other) if other is not None and other.shape == value.shape else value
 
 
 def hide(hashes: Any, share: float, rng: np.random.Generator) -> Any:

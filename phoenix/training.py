@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -43,12 +44,17 @@ def train_retrieval(
     options: TrainingOptions,
     directory: Path,
     *,
+    start: Mapping[str, Any] | None = None,
     progress: Progress | None = None,
     resume: bool = False,
     monotonic_s: Callable[[], float] = time.monotonic,
 ) -> TrainingResult:
-    """Train two towers. ValueError: the data's actions differ, or nothing is a positive."""
-    task = RetrievalTask.of(impressions, config, options)
+    """Train two towers. ValueError: the data's actions differ, or nothing is a positive.
+
+    `start`: parameters of a trained ranker, whose tables and trunk the towers begin with where
+    shapes agree; a short training gains much by it.
+    """
+    task = RetrievalTask.of(impressions, config, options, start)
     return _train(task, impressions, options, directory, progress, resume, monotonic_s)
 
 
