@@ -180,13 +180,13 @@ async def ending_on_signals() -> AsyncIterator[None]:
 
 
 async def until_interrupted() -> None:
-    """Waits for SIGINT or SIGTERM."""
+    """Waits for SIGINT or SIGTERM.
+
+    Later ones change nothing: the caller is already ending its children, which has its own bound,
+    and `uv run` passes on the Ctrl-C that the terminal has sent to all.
+    """
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in ENDING_SIGNALS:
         loop.add_signal_handler(number, interrupted.set)
-    try:
-        await interrupted.wait()
-    finally:
-        for number in ENDING_SIGNALS:
-            loop.remove_signal_handler(number)
+    await interrupted.wait()

@@ -9,7 +9,7 @@ import signal
 
 import pytest
 
-from foryou.children import Children, ending_on_signals
+from foryou.children import Children, ending_on_signals, until_interrupted
 from foryou.errors import CommandError
 from foryou.waiting import until_serving
 
@@ -70,3 +70,18 @@ async def test_a_signal_cancels_the_work_and_becomes_an_interrupt():
         async with ending_on_signals():
             await work()
     assert cleaned
+
+
+async def test_a_second_interrupt_does_not_cut_the_clean_end_short():
+    """`uv run` passes Ctrl-C on although the terminal sent it to all; the demo still ends with 0."""
+    loop = asyncio.get_running_loop()
+    try:
+        waiting = asyncio.create_task(until_interrupted())
+        await asyncio.sleep(0)
+        os.kill(os.getpid(), signal.SIGINT)
+        await waiting
+        os.kill(os.getpid(), signal.SIGINT)
+        await asyncio.sleep(0.01)  # long enough for Python to run a handler that would raise
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        loop.remove_signal_handler(signal.SIGTERM)
