@@ -22,7 +22,12 @@ from phoenix.data.join import impressions_from_log
 from phoenix.run_common import SAMPLE_SEQUENCE, SHIPPED
 from phoenix.sample import sample_of_log
 from phoenix.training import train_ranker, train_retrieval
-from phoenix.training_options import ProgressEvent, TrainingOptions, TrainingResult
+from phoenix.training_options import (
+    ProgressEvent,
+    TrainingResult,
+    demo_ranker_options,
+    demo_retrieval_options,
+)
 
 SHIPPED_BYTES_MAX = 5_000_000  # what a clone may be asked to carry
 ROWS = {"user_rows": 4_096, "post_rows": 8_192, "author_rows": 4_096}
@@ -60,7 +65,7 @@ def make(log_directory: Path, out: Path, steps: int) -> None:
 
 def _ranker(impressions: Impressions, directory: Path, steps: int) -> TrainingResult:
     config = ranker_preset("demo", action_names=impressions.action_names, **ROWS)
-    options = TrainingOptions(steps=steps, keep_state=False)
+    options = demo_ranker_options(steps=steps, keep_state=False)
     return train_ranker(impressions, config, options, directory, progress=_show)
 
 
@@ -68,7 +73,7 @@ def _retrieval(
     impressions: Impressions, directory: Path, steps: int, start: dict[str, Any]
 ) -> TrainingResult:
     config = retrieval_preset("demo", action_names=impressions.action_names, **ROWS)
-    options = TrainingOptions(steps=steps, batch_size=128, user_dropout=0.3, keep_state=False)
+    options = demo_retrieval_options(steps=steps, keep_state=False)
     return train_retrieval(impressions, config, options, directory, start=start, progress=_show)
 
 
