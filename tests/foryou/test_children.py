@@ -73,7 +73,7 @@ async def test_a_signal_cancels_the_work_and_becomes_an_interrupt():
 
 
 async def test_a_second_interrupt_does_not_cut_the_clean_end_short():
-    """`uv run` passes Ctrl-C on although the terminal sent it to all; the demo still ends with 0."""
+    """`uv run` passes on the Ctrl-C that the terminal sent to all; the demo still ends with 0."""
     loop = asyncio.get_running_loop()
     try:
         waiting = asyncio.create_task(until_interrupted())
@@ -82,6 +82,7 @@ async def test_a_second_interrupt_does_not_cut_the_clean_end_short():
         await waiting
         os.kill(os.getpid(), signal.SIGINT)
         await asyncio.sleep(0.01)  # long enough for Python to run a handler that would raise
+        assert waiting.result() is None
     finally:
         loop.remove_signal_handler(signal.SIGINT)
         loop.remove_signal_handler(signal.SIGTERM)
