@@ -26,6 +26,7 @@ def as_json(result: DemoResult) -> dict[str, Any]:
             "ours": result.captured.ours,
             "popularity": result.captured.popularity,
         },
+        "expected_values": dict(result.captured.expected_values),
         "judged_viewers": result.captured.viewers,
         "addresses": dict(result.addresses),
         "params_hash": feed.params_hash,

@@ -58,11 +58,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Captured:
-    """Shares of what the oracle would add to newest-first."""
+    """Shares of what the oracle would add to newest-first, and what all four are worth."""
 
     ours: float
     popularity: float
     viewers: int
+    expected_values: Mapping[str, float]  # order → mean true value of its top posts
 
 
 def captured_engagement(judged: Sequence[Judged], top: int = TOP) -> Captured:
@@ -70,16 +71,20 @@ def captured_engagement(judged: Sequence[Judged], top: int = TOP) -> Captured:
     some = [viewer for viewer in judged if len(viewer.values)]
     if not some:
         raise ValueError("no viewer has an eligible candidate, so there is nothing to compare")
-    newest = _mean_top(some, [viewer.newest for viewer in some], top)
-    oracle = _mean_top(some, [viewer.values for viewer in some], top)
-    if oracle - newest < EPSILON:
+    keys: dict[str, list[NDArray[np.float64] | NDArray[np.int64]]] = {
+        "newest": [viewer.newest for viewer in some],
+        "popularity": [viewer.popularity for viewer in some],
+        "ours": [viewer.ours for viewer in some],
+        "oracle": [viewer.values for viewer in some],
+    }
+    means = {order: _mean_top(some, key, top) for order, key in keys.items()}
+    scale = means["oracle"] - means["newest"]
+    if scale < EPSILON:
         raise ValueError(
             "newest-first is already as good as the oracle: there are too few candidates to rank"
         )
-    ours = _mean_top(some, [viewer.ours for viewer in some], top)
-    popularity = _mean_top(some, [viewer.popularity for viewer in some], top)
-    scale = oracle - newest
-    return Captured((ours - newest) / scale, (popularity - newest) / scale, len(some))
+    share = {order: (mean - means["newest"]) / scale for order, mean in means.items()}
+    return Captured(share["ours"], share["popularity"], len(some), means)
 
 
 def _mean_top(

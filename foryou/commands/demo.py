@@ -24,7 +24,7 @@ EXAMPLES = (
     "`foryou demo --headless --json > demo.json` is for programs."
 )
 USERS_DEFAULT = 2_000
-TRAIN_SECONDS_DEFAULT = 70.0  # the first feed then comes within two minutes on two cores
+TRAIN_SECONDS_DEFAULT = 60.0  # the first feed then comes within two minutes on two cores
 
 
 def demo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,6 +30,9 @@ Steps = Annotated[int | None, typer.Option(help="Step budget.")]
 Seed = Annotated[int, typer.Option(help="Seed of parameters, batches and dropout.")]
 Out = Annotated[Path | None, typer.Option(help="[default: DATA_DIR/checkpoints/MODEL]")]
 UntilMs = Annotated[int | None, typer.Option(help="Ignore events at or after it (unix ms).")]
+Start = Annotated[
+    Path | None, typer.Option(help="Trained ranker to begin with: a short training gains much.")
+]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
@@ -55,10 +59,12 @@ def ranker(
     as_json: AsJson = False,
 ) -> None:
     """Train the ranker: every action's probability and the seconds of dwell for each candidate."""
-    options = _options(seconds, steps, seed)
-    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
     from phoenix.config import ranker_preset
     from phoenix.training import train_ranker
+    from phoenix.training_options import demo_ranker_options
+
+    options = _options(demo_ranker_options, seconds, steps, seed)
+    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
 
     result = train_ranker(
         impressions,
@@ -81,33 +87,42 @@ def retrieval(
     seed: Seed = 0,
     out: Out = None,
     until_ms: UntilMs = None,
+    start: Start = None,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
     """Train the two towers of retrieval: viewers and posts as unit vectors in one space."""
-    options = _options(seconds, steps, seed)
-    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
+    from phoenix.checkpoint import CheckpointError, load_ranker
     from phoenix.config import retrieval_preset
     from phoenix.training import train_retrieval
+    from phoenix.training_options import demo_retrieval_options
+
+    try:
+        begin = load_ranker(start)[1].params if start else None
+    except CheckpointError as error:
+        raise UsageError(f"--start: {error}") from error
+    options = _options(demo_retrieval_options, seconds, steps, seed)
+    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
 
     result = train_retrieval(
         impressions,
         retrieval_preset(preset).with_actions(impressions.action_names),
         options,
         out or data_dir / "checkpoints" / "retrieval",
+        start=begin,
         progress=ProgressLines("retrieval", sys.stderr),
         resume=resume,
     )
     _finish(result, as_json)
 
 
-def _options(seconds: float | None, steps: int | None, seed: int) -> TrainingOptions:
-    from phoenix.training_options import TrainingOptions
-
+def _options(
+    preset: Callable[..., TrainingOptions], seconds: float | None, steps: int | None, seed: int
+) -> TrainingOptions:
     if seconds is None and steps is None:
         seconds = SECONDS_DEFAULT
     try:
-        return TrainingOptions(steps=steps, seconds=seconds, seed=seed)
+        return preset(steps=steps, seconds=seconds, seed=seed)
     except ValueError as error:
         raise UsageError(str(error)) from error
 

@@ -48,7 +48,7 @@ def result(world) -> DemoResult:
         response=response,
         first_feed_seconds=12.3456,
         phases=(Phase("world", 1.5), Phase("feed", 0.25)),
-        captured=Captured(ours=0.7, popularity=0.2, viewers=200),
+        captured=Captured(0.7, 0.2, 200, {"newest": 1.0, "oracle": 2.0}),
         addresses={"home-mixer": "127.0.0.1:9"},
         training={},
     )
