@@ -16,6 +16,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import optax
+from jax.scipy.special import xlogy
 
 from phoenix.ranker import RankerOutput
 
@@ -47,6 +48,7 @@ def ranker_loss(
     dwell = (error * known_weight).sum() / known_total
     predicted = output.dwell_seconds
     poisson = predicted - seconds * jnp.log(predicted + 1e-6)
+    poisson += xlogy(seconds, seconds) - seconds  # a constant: 0 where the prediction is right
     correction = CORRECTION_SCALE * (poisson * known_weight).sum() / known_total
     loss = actions + dwell_weight * dwell + correction
     return loss, {"actions": actions, "dwell": dwell}
