@@ -42,6 +42,7 @@ class Candidate:
     video_duration_ms: int | None = None
     has_media: bool = False
     subscription_author_id: int | None = None
+    reposted_subscription_author_id: int | None = None
     author_screen_name: str = ""
     reposted_screen_name: str = ""
     author_verified: bool = False

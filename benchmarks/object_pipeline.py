@@ -33,6 +33,12 @@ from home_mixer.tokenizer import KeywordMatcher, tokenize_text
 from home_mixer.visibility_rules import verdict
 from service_kit.snowflake import FIRST_SNOWFLAKE_ID, SNOWFLAKE_EPOCH_MS
 
+QUOTED_FIELDS = (
+    "quoted_author_id",
+    "quoted_text",
+    "reposted_text",
+    "reposted_subscription_author_id",
+)
 CORE_FIELDS = (
     "created_at_ms",
     "in_reply_to_post_id",
@@ -212,7 +218,7 @@ def hydrator_groups(world: FeedWorld) -> list[list[Updater]]:
             Updater(subscription, ("subscription_author_id",)),
         ],
         [
-            Updater(quoted, ("quoted_author_id", "quoted_text", "reposted_text")),
+            Updater(quoted, QUOTED_FIELDS),
             Updater(author, (*names, "reposted_screen_name")),
         ],
         [Updater(blocked_by, ("author_blocks_viewer",))],
@@ -249,6 +255,7 @@ def _quoted(world: FeedWorld, c: Candidate) -> Candidate:
         post = world.contents.get(c.reposted_post_id)
         shown = post is not None and c.reposted_post_id not in world.deleted
         fresh.reposted_text = post.text if post and shown else ""
+        fresh.reposted_subscription_author_id = post.subscription_author_id if post else None
     return fresh
 
 
@@ -310,7 +317,10 @@ def ineligible_subscription(query: ScoredPostsQuery, candidates: Candidates) -> 
     return [
         c
         for c in candidates
-        if c.subscription_author_id is None or c.subscription_author_id in mine
+        if all(
+            not author or author in mine
+            for author in (c.subscription_author_id, c.reposted_subscription_author_id)
+        )
     ]
 
 

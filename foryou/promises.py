@@ -34,8 +34,10 @@ def _reasons(world: World, viewer: int, row: int) -> Iterator[str]:
         yield "the viewer's own"
     if _deleted(world, row) or (posts.kinds[row] == REPOST and _deleted(world, target)):
         yield "deleted"
-    if posts.paid[row] and not _edge(world.after.subscriptions, viewer, author):
-        yield f"only for subscribers of {world.accounts.ids[author]}"
+    shown = int(posts.content[row])
+    payee = int(posts.authors[shown])
+    if posts.paid[shown] and not _edge(world.after.subscriptions, viewer, payee):
+        yield f"only for subscribers of {world.accounts.ids[payee]}"
     if _related(world, row) & _seen(world, viewer):
         yield "seen before"
     yield from _hidden(world, viewer, author, "by")

@@ -59,6 +59,7 @@ IDENTITY_COLUMNS: Final[tuple[Column, ...]] = (
     Column("video_duration_ms", _TIME, 0, "of the first video; 0: none or unknown"),
     Column("has_media", _BOOL, False, "has at least one photo or video"),
     Column("subscription_author_id", _ID, 0, "only this author's subscribers may see it; 0: all"),
+    Column("reposted_subscription_author_id", _ID, 0, "the same, of the original of a repost"),
     Column("author_screen_name", _OBJECT, "", "without @"),
     Column("reposted_screen_name", _OBJECT, "", "of the original's author"),
     Column("author_verified", _BOOL, False, ""),

@@ -1,8 +1,8 @@
-"""Text and author of the post that a candidate quotes, and text of the one that it reposts.
+"""Text and author of the post that a candidate quotes; text and paywall of the one it reposts.
 
-Filters need them: a mute must also hold where somebody else shows the post. The quoted author is
-the quoted post's own, or what the quoting post says where the store does not know that post. Of
-deleted posts no text is taken.
+Filters need them: a mute or a paywall must also hold where somebody else shows the post. The quoted
+author is the quoted post's own, or what the quoting post says where the store does not know that
+post. Of deleted posts no text is taken.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from home_mixer.query import ScoredPostsQuery
 
 class QuotedPostHydrator(Hydrator[ScoredPostsQuery]):
     reads = frozenset({"post_id", "quoted_post_id", "reposted_post_id"})
-    writes = frozenset({"quoted_author_id", "quoted_text", "reposted_text"})
+    writes = frozenset(
+        {"quoted_author_id", "quoted_text", "reposted_text", "reposted_subscription_author_id"}
+    )
 
     def __init__(self, store: PostStore, budget_ms: float) -> None:
         self._store = store
@@ -29,7 +31,7 @@ class QuotedPostHydrator(Hydrator[ScoredPostsQuery]):
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         quoting = np.flatnonzero(table["quoted_post_id"])
         reposting = np.flatnonzero(table["reposted_post_id"])
-        authors = np.zeros(len(table), np.uint64)
+        authors, paywalls = np.zeros(len(table), np.uint64), np.zeros(len(table), np.uint64)
         quoted_texts, reposted_texts = empty_texts(len(table)), empty_texts(len(table))
         if len(quoting) + len(reposting):
             quoted = table["quoted_post_id"][quoting]
@@ -43,10 +45,12 @@ class QuotedPostHydrator(Hydrator[ScoredPostsQuery]):
             authors[quoting] = np.where(found, batch.author_id[of_quoted], stated)
             quoted_texts[quoting] = _shown_texts(batch, of_quoted)
             reposted_texts[reposting] = _shown_texts(batch, of_reposted)
+            paywalls[reposting] = batch.subscription_author_id[of_reposted]
         return {
             "quoted_author_id": authors,
             "quoted_text": quoted_texts,
             "reposted_text": reposted_texts,
+            "reposted_subscription_author_id": paywalls,
         }
 
 

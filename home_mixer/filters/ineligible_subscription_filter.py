@@ -1,4 +1,7 @@
-"""Removes posts for an author's subscribers, unless the viewer is one of them."""
+"""Removes posts for an author's subscribers, unless the viewer is one of them.
+
+Deviation: reposts of such posts too; in the original a repost opens what its original closes.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +13,15 @@ from candidate_pipeline.table import CandidateTable
 from home_mixer.id_sets import contains
 from home_mixer.query import ScoredPostsQuery
 
+_AUTHORS = ("subscription_author_id", "reposted_subscription_author_id")
+
 
 class IneligibleSubscriptionFilter(Filter[ScoredPostsQuery]):
-    reads = frozenset({"subscription_author_id"})
+    reads = frozenset(_AUTHORS)
     on_failure = FailurePolicy.FAIL_CLOSED
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
-        author = table["subscription_author_id"]
-        mask: NDArray[np.bool_] = (author == 0) | contains(query.subscribed_user_ids, author)
+        mask = np.ones(len(table), np.bool_)
+        for author in (table[name] for name in _AUTHORS):
+            mask &= (author == 0) | contains(query.subscribed_user_ids, author)
         return mask

@@ -59,6 +59,16 @@ def test_paid_posts_are_refused_to_all_but_subscribers(world: World):
     assert "only for subscribers" in reasons(world, others[0], paid)
 
 
+def test_reposts_of_paid_posts_are_refused_to_all_but_subscribers(world: World):
+    posts, subscriptions = world.posts, world.after.subscriptions
+    reposts = np.flatnonzero((posts.kinds == REPOST) & posts.paid[posts.targets])
+    row = int(reposts[0])
+    payee = posts.authors[posts.targets[row]]
+    subscribers = subscriptions.viewers[subscriptions.targets == payee]
+    others = sorted({*range(20)} - {*subscribers.tolist()} - {int(payee)})
+    assert "only for subscribers" in reasons(world, others[0], row)
+
+
 def test_subscribers_may_have_paid_posts(world: World):
     subscriptions = world.after.subscriptions
     paid = np.flatnonzero(world.posts.paid)

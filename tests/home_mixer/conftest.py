@@ -90,6 +90,7 @@ def candidate_rows() -> st.SearchStrategy[list[Row]]:
         "in_reply_to_post_id": maybe_post,
         "quoted_author_id": small,
         "subscription_author_id": small,
+        "reposted_subscription_author_id": small,
         "in_network": st.sampled_from([-1, 0, 1]),
         "mutual_follow": st.booleans(),
         "author_blocks_viewer": st.booleans(),

@@ -13,7 +13,7 @@ async def test_texts_and_authors_in_one_round_trip(
 ) -> None:
     contents = [
         (1, PostContent(51, 1, text="quoted")),
-        (2, PostContent(52, 1, text="reposted")),
+        (2, PostContent(52, 1, text="reposted", subscription_author_id=52)),
         (3, PostContent(53, 1, text="deleted")),
         (12, PostContent(7, 1, quoted_post_id=404, quoted_user_id=54)),
     ]
@@ -29,6 +29,7 @@ async def test_texts_and_authors_in_one_round_trip(
     assert columns["quoted_text"] == ["quoted", "", "", "", ""]
     assert columns["quoted_author_id"] == [51, 0, 54, 53, 0]
     assert columns["reposted_text"] == ["", "reposted", "", "", ""]
+    assert columns["reposted_subscription_author_id"] == [0, 52, 0, 0, 0]
     assert store.calls == ["get_posts"]
 
 
