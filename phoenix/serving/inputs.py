@@ -27,6 +27,7 @@ from phoenix.serving.limits import (
     ID_MAX,
     RETRIEVE_RESULTS_MAX,
     SEQUENCE_ACTIONS_MAX,
+    TIME_MS_MAX,
 )
 from protos import phoenix_pb2 as pb
 from service_kit.action_list import ACTION_INDEX
@@ -60,7 +61,7 @@ def check_prediction(request: pb.PredictNextActionsRequest) -> None:
     """Raises BadRequestError for a request that no model can take."""
     _at_most("candidates", len(request.candidates), CANDIDATES_MAX)
     _check_sequence(request.sequence)
-    _not_negative("now_ms", request.now_ms)
+    _is_time("now_ms", request.now_ms)
 
 
 def check_retrieval(request: pb.RetrieveRequest) -> None:
@@ -69,8 +70,8 @@ def check_retrieval(request: pb.RetrieveRequest) -> None:
     _at_most("exclude_post_ids", len(request.exclude_post_ids), EXCLUDED_POSTS_MAX)
     _at_most("exclude_author_ids", len(request.exclude_author_ids), EXCLUDED_AUTHORS_MAX)
     _check_sequence(request.sequence)
-    _not_negative("now_ms", request.now_ms)
-    _not_negative("posts_after_ms", request.posts_after_ms)
+    _is_time("now_ms", request.now_ms)
+    _is_time("posts_after_ms", request.posts_after_ms)
 
 
 def context_time_ms(now_ms: int, step_ms: int) -> int:
@@ -184,6 +185,8 @@ def _at_most(field: str, size: int, limit: int) -> None:
         raise BadRequestError(f"{field}: {size} given, at most {limit} taken; split the request")
 
 
-def _not_negative(field: str, value: int) -> None:
-    if value < 0:
-        raise BadRequestError(f"{field} is {value}, expected milliseconds since 1970, or 0")
+def _is_time(field: str, value: int) -> None:
+    if not 0 <= value <= TIME_MS_MAX:
+        raise BadRequestError(
+            f"{field} is {value}, expected milliseconds since 1970 up to {TIME_MS_MAX}, or 0"
+        )

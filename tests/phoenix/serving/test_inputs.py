@@ -15,7 +15,7 @@ from phoenix.serving.inputs import (
     context_time_ms,
     history_of,
 )
-from phoenix.serving.limits import CANDIDATES_MAX, SEQUENCE_ACTIONS_MAX
+from phoenix.serving.limits import CANDIDATES_MAX, SEQUENCE_ACTIONS_MAX, TIME_MS_MAX
 from protos import phoenix_pb2 as pb
 from service_kit.action_list import ACTION_NAMES
 
@@ -106,3 +106,17 @@ def test_limits_say_what_came_and_what_is_taken():
         check_retrieval(pb.RetrieveRequest(max_results=10_001))
     with pytest.raises(BadRequestError, match="now_ms is -1"):
         check_prediction(pb.PredictNextActionsRequest(now_ms=-1))
+
+
+@pytest.mark.parametrize("time_ms", [-1, TIME_MS_MAX + 1, (1 << 63) - 1])
+def test_a_time_that_no_clock_shows_is_refused_before_it_overflows(time_ms):
+    with pytest.raises(BadRequestError, match=f"now_ms is {time_ms}, expected"):
+        check_prediction(pb.PredictNextActionsRequest(now_ms=time_ms))
+    with pytest.raises(BadRequestError, match=f"now_ms is {time_ms}, expected"):
+        check_retrieval(pb.RetrieveRequest(now_ms=time_ms))
+
+
+def test_the_last_time_that_is_taken_can_be_encoded(requests):
+    check_prediction(pb.PredictNextActionsRequest(now_ms=TIME_MS_MAX))
+    context = build_context(CONFIG, requests.sequence(7, 3), TIME_MS_MAX, 60_000)
+    assert all(np.isfinite(array).all() for array in context.inputs)
