@@ -130,6 +130,11 @@ def _options(
 def _impressions(log: Path, parquet: Path | None, until_ms: int | None) -> Impressions:
     """What to learn from; CommandError where there is nothing."""
     if parquet is not None:
+        if until_ms is not None:
+            raise UsageError(
+                f"--until-ms {until_ms} cuts an event log and --parquet {parquet} is already "
+                "joined: leave one of the two out, or write the Parquet from the log up to then"
+            )
         from phoenix.data.impressions import Impressions
 
         return Impressions.read_parquet(parquet)
