@@ -46,6 +46,10 @@ def test_every_component_of_the_code_is_listed_and_no_other() -> None:
     assert {row[1]: row[2] for row in rows()} == component_classes()
 
 
+def test_the_readme_counts_them_right() -> None:
+    assert f"{len(rows())} components" in (ROOT / "README.md").read_text()
+
+
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[1])
 def test_row_points_to_the_component_and_to_a_test_of_it(row: list[str]) -> None:
     """The file defines the class as the kind that the table says; the test uses it."""
