@@ -64,7 +64,7 @@ class Request(Generic[Q]):
         table = await self._score(table)
         ranked, size = await self._select(table)
         chosen, tail = await self._finish(ranked, size)
-        return self._truncate(chosen, tail)
+        return self._truncate(chosen, tail, self._wanted(size))
 
     async def _hydrate_query(self, waves: Waves[QueryHydrator[Q]]) -> None:
         with self._stage(self._early, Stage.QUERY_HYDRATOR, waves) as reports:
@@ -192,14 +192,13 @@ class Request(Generic[Q]):
         return await self._filter(self._late, Stage.LATE_FILTER, self._plan.late_filters, table)
 
     def _truncate(
-        self, chosen: CandidateTable, tail: CandidateTable
+        self, chosen: CandidateTable, tail: CandidateTable, wanted: int
     ) -> tuple[CandidateTable, CandidateTable]:
+        """The feed and what is left; a refill that reached far may have brought too many."""
         rows = np.arange(len(chosen))
-        limit = self._plan.result_size_for(self.query)
-        limit = len(chosen) if limit is None else limit
-        served, cut = chosen, chosen._taken(rows[limit:])
+        served, cut = chosen, chosen._taken(rows[wanted:])
         if len(cut):
-            served = chosen._taken(rows[:limit])
+            served = chosen._taken(rows[:wanted])
         self.books.ended(served, Fate.SERVED, Stage.SELECTOR)
         self.books.ended(cut, Fate.TRUNCATED, Stage.SELECTOR)
         self.books.ended(tail, Fate.NOT_SELECTED, Stage.SELECTOR)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from candidate_pipeline import Fate, MergingFilter, TopKSelector
@@ -238,8 +238,11 @@ def _check_ledger(case: Case, result: Any) -> None:
 def test_it_equals_objects_in_loops(compare: Any) -> None:
     """A lost, doubled or reordered candidate, or another candidate's column, shows here."""
 
+    too_far = Case([[(0, 0), (0, 1), (1, 2), (1, 2), (1, 2)]], {}, [], [], False, True, 2, None)
+
     @FIXTURES_ARE_STATELESS
     @given(cases())
+    @example(too_far)  # a refill that reached beyond what was missing
     def check(case: Case) -> None:
         compare(case)
 

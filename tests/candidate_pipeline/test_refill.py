@@ -67,6 +67,14 @@ def test_a_bad_tail_is_walked_in_growing_steps_until_it_ends(kit: Any, run: Any)
     assert result.counts[Fate.REMOVED_LATE] == 19
 
 
+def test_a_refill_that_reaches_too_far_does_not_lengthen_the_feed(kit: Any, run: Any) -> None:
+    """Steps grow, so the last may bring more than is missing; the selection's size still holds."""
+    labels = Labels(bad=set(range(13, 21)))
+    feed, result = _feed(kit, run, _pipeline(kit, labels, result_size=None))
+    assert feed == [12, 11, 10, 9]
+    assert result.counts[Fate.TRUNCATED] == 4
+
+
 def test_rounds_are_bounded_and_a_short_feed_says_why(kit: Any, run: Any) -> None:
     labels = Labels(bad=set(range(2, 21)))
     feed, result = _feed(kit, run, _pipeline(kit, labels, refill_rounds_max=2))
