@@ -46,6 +46,16 @@ def test_a_reply_deep_in_a_thread_of_strangers_is_left_out(bench: Any) -> None:
     assert bench.ids(A, B, C) == [3, 2, 1]
 
 
+def test_a_repost_is_no_original_to_reply_under(bench: Any) -> None:
+    bench.take(
+        bench.post(1, author=C, age_ms=99),
+        bench.post(2, author=C, age_ms=98, reposted_post_id=1, reposted_user_id=C),
+        reply(bench, 3, A, 2, C, 2),
+        reply(bench, 4, A, 1, C, 1),
+    )
+    assert bench.ids(A) == [4]
+
+
 def test_a_reply_goes_with_its_deleted_parent_and_comes_back(bench: Any) -> None:
     bench.take(bench.post(1, author=C, age_ms=99), reply(bench, 2, A, 1, C, 1))
     bench.take(bench.delete(1, age_ms=2))
