@@ -13,6 +13,7 @@ ages are unknown), `dwell_seconds`, `acted_at_ms`, and `author` and `text`, whic
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -128,8 +129,10 @@ def _event(value: Any, where: str) -> HistoryEvent:
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"{where}.actions must be a list of names, not {actions!r}")
     dwell = values.get("dwell_seconds", 0.0)
-    if not isinstance(dwell, int | float) or dwell < 0:
-        raise ValueError(f"{where}.dwell_seconds must be a number of at least 0, not {dwell!r}")
+    if not isinstance(dwell, int | float) or not 0 <= dwell < math.inf:
+        raise ValueError(
+            f"{where}.dwell_seconds must be a finite number of at least 0, not {dwell!r}"
+        )
     return HistoryEvent(
         post_id=_integer(values, "post_id", where),
         author_id=_integer(values, "author_id", where),

@@ -99,6 +99,10 @@ class Impressions:
             raise ValueError("Impressions.labels must be 0 or 1")
         if not (np.isfinite(self.weight).all() and (self.weight >= 0).all()):
             raise ValueError("Impressions.weight must be finite and not negative")
+        if np.isinf(self.dwell_seconds).any() or (self.dwell_seconds < 0).any():
+            raise ValueError(
+                "Impressions.dwell_seconds must be finite and not negative, or nan where unknown"
+            )
 
     @staticmethod
     def sort_order(viewer_ids: ArrayLike, impressed_at_ms: ArrayLike) -> NDArray[np.int64]:

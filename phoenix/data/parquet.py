@@ -50,6 +50,8 @@ def write_impressions(impressions: Impressions, path: Path) -> None:
 
 def read_impressions(path: Path) -> Impressions:
     """Read what `write_impressions` wrote; ValueError says what another file lacks."""
+    if not path.is_file():
+        raise ValueError(f"{path} is no file; expected impressions written by write_parquet")
     try:
         table = pq.read_table(path)
     except (pa.ArrowInvalid, OSError) as error:

@@ -67,12 +67,20 @@ def test_an_unreadable_file_is_named(tmp_path, content):
         ("viewer_ids", np.zeros(60), "viewer_ids holds 0"),
         ("post_ids", np.zeros(60), "post_ids holds 0"),
         ("weight", np.full(60, -1.0), "weight must be finite"),
+        ("dwell_seconds", np.full(60, -1.0), "dwell_seconds must be finite"),
+        ("dwell_seconds", np.full(60, np.inf), "dwell_seconds must be finite"),
     ],
 )
 def test_bad_columns_are_refused(make_impressions, column, value, message):
     """Padding ids, soft labels and ragged columns must fail here, not in a training step."""
     with pytest.raises(ValueError, match=message):
         make_impressions(0, **{column: value})
+
+
+def test_a_missing_file_is_said_to_be_missing(tmp_path):
+    """A typing error in a path is no damaged file."""
+    with pytest.raises(ValueError, match=r"none\.parquet is no file"):
+        Impressions.read_parquet(tmp_path / "none.parquet")
 
 
 def test_concat_and_take_keep_everything(make_impressions):

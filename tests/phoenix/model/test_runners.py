@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 
 import numpy as np
@@ -115,6 +116,8 @@ def test_a_viewer_without_history_is_ranked(ranker_directory, tmp_path, capsys):
         ({"history": [3]}, r"history\[0\] must be an object"),
         ({"history": [{"post_id": 1, "author_id": 1, "actions": "favorite"}]}, "list of names"),
         ({"history": [{"post_id": 1, "author_id": 1, "dwell_seconds": -1}]}, "dwell_seconds"),
+        ({"history": [{"post_id": 1, "author_id": 1, "dwell_seconds": math.nan}]}, "dwell_seconds"),
+        ({"history": [{"post_id": 1, "author_id": 1, "dwell_seconds": math.inf}]}, "dwell_seconds"),
         ({"history": [{"post_id": 1, "author_id": 1, "actions": ["frown"]}]}, "frown"),
         ({"candidates": [{"post_id": 1}]}, "author_id must be an integer"),
         ({"candidates": []}, "no candidates"),
@@ -134,6 +137,15 @@ def test_a_file_that_is_no_json_is_named(tmp_path):
     path.write_text("{")
     with pytest.raises(ValueError, match=r"broken\.json cannot be read as JSON"):
         ViewerSequence.read(path)
+
+
+@pytest.mark.parametrize("top_k", ["0", "-1", "many"])
+def test_a_senseless_top_k_is_wrong_usage(top_k, capsys):
+    """The message must say what to give, not which function refused it."""
+    with pytest.raises(SystemExit) as stopped:
+        run_ranker.main(["--top-k", top_k])
+    assert stopped.value.code == 2
+    assert "must be a whole number of at least 1" in capsys.readouterr().err
 
 
 def test_bars_have_twenty_cells():
