@@ -93,6 +93,7 @@ class Trainer:
 
     def run(self) -> TrainingResult:
         """Train until the budget is spent; writes and returns the last checkpoint."""
+        self._directory.mkdir(parents=True, exist_ok=True)  # if it cannot be, say so at once
         saved: Path | None = None
         every = self._options.checkpoint_every_steps
         for _ in self._budget():

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -21,6 +22,8 @@ RANKER_EXAMPLES = "Example: foryou train ranker --data-dir .foryou --seconds 60"
 RETRIEVAL_EXAMPLES = "Example: foryou train retrieval --parquet impressions.parquet --steps 2000"
 SECONDS_DEFAULT = 60.0
 
+Config = TypeVar("Config")
+
 DataDir = Annotated[Path, typer.Option(help="Directory that the services share.")]
 Log = Annotated[Path | None, typer.Option(help="Event log to read. [default: DATA_DIR/log]")]
 Parquet = Annotated[Path | None, typer.Option(help="Impressions to read instead of the log.")]
@@ -34,6 +37,10 @@ Start = Annotated[
     Path | None, typer.Option(help="Trained ranker to begin with: a short training gains much.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
+CheckpointEvery = Annotated[
+    int | None,
+    typer.Option(help="Steps between checkpoints to resume from. [default: only at the end]"),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -55,6 +62,7 @@ def ranker(
     seed: Seed = 0,
     out: Out = None,
     until_ms: UntilMs = None,
+    checkpoint_every: CheckpointEvery = None,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -63,12 +71,13 @@ def ranker(
     from phoenix.training import train_ranker
     from phoenix.training_options import demo_ranker_options
 
-    options = _options(demo_ranker_options, seconds, steps, seed)
+    config = _config(ranker_preset, preset)
+    options = _options(demo_ranker_options, seconds, steps, seed, checkpoint_every)
     impressions = _impressions(log or data_dir / "log", parquet, until_ms)
 
     result = train_ranker(
         impressions,
-        ranker_preset(preset).with_actions(impressions.action_names),
+        config.with_actions(impressions.action_names),
         options,
         out or data_dir / "checkpoints" / "ranker",
         progress=ProgressLines("ranker", sys.stderr),
@@ -88,6 +97,7 @@ def retrieval(
     out: Out = None,
     until_ms: UntilMs = None,
     start: Start = None,
+    checkpoint_every: CheckpointEvery = None,
     resume: Resume = False,
     as_json: AsJson = False,
 ) -> None:
@@ -101,12 +111,13 @@ def retrieval(
         begin = load_ranker(start)[1].params if start else None
     except CheckpointError as error:
         raise UsageError(f"--start: {error}") from error
-    options = _options(demo_retrieval_options, seconds, steps, seed)
+    config = _config(retrieval_preset, preset)
+    options = _options(demo_retrieval_options, seconds, steps, seed, checkpoint_every)
     impressions = _impressions(log or data_dir / "log", parquet, until_ms)
 
     result = train_retrieval(
         impressions,
-        retrieval_preset(preset).with_actions(impressions.action_names),
+        config.with_actions(impressions.action_names),
         options,
         out or data_dir / "checkpoints" / "retrieval",
         start=begin,
@@ -116,13 +127,24 @@ def retrieval(
     _finish(result, as_json)
 
 
+def _config(presets: Callable[[str], Config], name: str) -> Config:
+    try:
+        return presets(name)
+    except ValueError as error:
+        raise UsageError(f"--preset: {error}") from error
+
+
 def _options(
-    preset: Callable[..., TrainingOptions], seconds: float | None, steps: int | None, seed: int
+    preset: Callable[..., TrainingOptions],
+    seconds: float | None,
+    steps: int | None,
+    seed: int,
+    every: int | None,
 ) -> TrainingOptions:
     if seconds is None and steps is None:
         seconds = SECONDS_DEFAULT
     try:
-        return preset(steps=steps, seconds=seconds, seed=seed)
+        return preset(steps=steps, seconds=seconds, seed=seed, checkpoint_every_steps=every)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -156,10 +178,15 @@ def _finish(result: TrainingResult, as_json: bool) -> None:
             "model_version": result.model_version,
             "steps": result.steps,
             "skipped_steps": result.skipped_steps,
-            "loss": result.final_loss,
+            "loss": _finite(result.final_loss),
             "seconds": result.seconds,
-            "step_ms": result.step_ms,
+            "step_ms": _finite(result.step_ms),
         }
         print(json.dumps(summary))
     else:
         print(f"{result.steps} steps, loss {result.final_loss:.4f}: {result.checkpoint_path}")
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no nan: a resumed training with nothing left to do has no step to time."""
+    return value if math.isfinite(value) else None

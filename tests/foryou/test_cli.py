@@ -63,6 +63,8 @@ def test_help_imports_nothing_heavy():
         ["score", "/no/such/file"],
         ["eval", "kuairand", "--data", "/no/such/directory"],
         ["train", "ranker", "--seconds", "-1"],
+        ["train", "ranker", "--preset", "huge"],
+        ["train", "retrieval", "--checkpoint-every", "0"],
         ["train", "ranker", "--parquet", "a.parquet", "--until-ms", "1"],
         ["serve", "thunder", "--grpc-port", "99999999"],
         ["serve", "thunder", "--no-such-flag", "1"],

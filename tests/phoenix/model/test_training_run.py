@@ -60,6 +60,19 @@ def test_killed_and_resumed_equals_never_killed(tmp_path, config, make_impressio
     assert curve[-1]["step"] == 12
 
 
+def test_a_directory_that_cannot_be_is_refused_before_the_first_step(
+    tmp_path, config, make_impressions
+):
+    """A wrong path must not cost the hours that a training takes."""
+    (tmp_path / "file").write_text("")
+    events = []
+    with pytest.raises(OSError, match="file"):
+        train_ranker(
+            make_impressions(), config, OPTIONS, tmp_path / "file" / "out", progress=events.append
+        )
+    assert events == []
+
+
 def test_after_training_every_parameter_array_has_moved(tmp_path, config, make_impressions):
     """An array without gradient is a part of the model that does nothing."""
     options = replace(OPTIONS, checkpoint_every_steps=None, keep_state=False)
