@@ -4,6 +4,9 @@ A repost is scored as its original, by its original's author. A request carries 
 ``phoenix_max_candidates``; further candidates go in further requests at the same time, and as a
 score depends on nothing but its own candidate, the split cannot be seen. p = exp(log_prob).
 
+A post id past ``ID_MAX`` is sent to no model, which would refuse the whole request for it: that
+candidate stays unscored, the others do not, and the reason says ``impossible_ids``.
+
 When phoenix does not answer, its columns stay NaN, the reason is in ``degraded_reasons``, and
 WeightedScorer ranks by its stated fallback. Deviation: the original serves such a feed as scored.
 """
@@ -29,6 +32,7 @@ from home_mixer.query import ScoredPostsQuery
 from home_mixer.scorers.head_columns import DWELL_TIME_COLUMN, PROBABILITY_COLUMNS
 from protos import phoenix_pb2
 from service_kit.clock import Clock
+from service_kit.snowflake import ID_MAX
 
 MODELS_REMEMBERED = 4_096  # predictions whose model can be named: far more than run at once
 
@@ -59,18 +63,21 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
 
     async def score(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         size = query.params.phoenix_max_candidates
+        rows = np.flatnonzero(_content(table)[0] <= ID_MAX)
         requests = [
-            self._request(query, table.take(np.arange(at, min(at + size, len(table)))))
-            for at in range(0, len(table), size)
+            self._request(query, table.take(rows[at : at + size]))
+            for at in range(0, len(rows), size)
         ]
         timeout_s = call_timeout_s(self.budget_ms)
         responses = await asyncio.gather(
             *(call(self._method, request, timeout_s, query.request_id) for request in requests)
         )
         self._remember(responses)
-        columns = self._columns(requests, responses)
+        columns = _spread(self._columns(requests, responses), rows, len(table))
         if len({response.model_version for response in responses}) > 1:
             raise Degraded("mixed_models", columns)  # a model was swapped between two requests
+        if len(rows) < len(table):
+            raise Degraded("impossible_ids", columns)
         return columns
 
     def model_version(self, prediction_request_id: int) -> str:
@@ -80,10 +87,7 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
     def _request(
         self, query: ScoredPostsQuery, table: CandidateTable
     ) -> phoenix_pb2.PredictNextActionsRequest:
-        is_repost = table["reposted_post_id"] != 0
-        has_user = is_repost & (table["reposted_user_id"] != 0)
-        post_ids = np.where(is_repost, table["reposted_post_id"], table["post_id"])
-        author_ids = np.where(has_user, table["reposted_user_id"], table["author_id"])
+        post_ids, author_ids = _content(table)
         candidates = [
             phoenix_pb2.CandidatePost(post_id=post, author_id=author, video_duration_ms=video)
             for post, author, video in zip(
@@ -124,8 +128,29 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         total = sum(counts)
         ids = np.array([response.prediction_request_id for response in responses], np.uint64)
         columns["last_scored_at_ms"] = np.full(total, self._clock.now_ms(), np.int64)
-        columns["prediction_request_id"] = np.repeat(ids, counts)
+        columns["prediction_request_id"] = np.repeat(ids, np.array(counts, np.intp))
         return columns
+
+
+def _content(table: CandidateTable) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """(post ids, author ids), each [N]: a repost's are its original's."""
+    is_repost = table["reposted_post_id"] != 0
+    has_user = is_repost & (table["reposted_user_id"] != 0)
+    return (
+        np.where(is_repost, table["reposted_post_id"], table["post_id"]),
+        np.where(has_user, table["reposted_user_id"], table["author_id"]),
+    )
+
+
+def _spread(columns: dict[str, AnyArray], rows: AnyArray, count: int) -> dict[str, AnyArray]:
+    """Columns of ``rows`` as columns [count]; NaN or 0 elsewhere."""
+    if len(rows) == count:
+        return columns
+    spread = {}
+    for name, values in columns.items():
+        spread[name] = np.full(count, np.nan if values.dtype.kind == "f" else 0, values.dtype)
+        spread[name][rows] = values
+    return spread
 
 
 def _heads(count: int, response: Response) -> dict[str, NDArray[np.float64]]:

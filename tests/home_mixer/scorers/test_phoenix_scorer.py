@@ -102,6 +102,28 @@ async def test_a_swap_of_models_between_two_chunks_is_said(
     assert caught.value.output is not None
 
 
+async def test_an_id_that_no_model_takes_does_not_unrank_the_others(
+    scorer: PhoenixScorer, ranker: Ranker, make_query: Any, make_table: Any
+) -> None:
+    table = make_table({"post_id": 9, "reposted_post_id": 2**64 - 1}, {"post_id": 4})
+    with pytest.raises(Degraded, match="impossible_ids") as caught:
+        await scorer.score(make_query(), table)
+    assert [c.post_id for c in ranker.requests[0].candidates] == [4]
+    columns: Any = caught.value.output
+    assert columns["p_favorite"].tolist() == pytest.approx([math.nan, 0.25], nan_ok=True)
+    assert columns["prediction_request_id"].tolist() == [0, 1]
+
+
+async def test_impossible_ids_alone_ask_nothing_of_the_model(
+    scorer: PhoenixScorer, ranker: Ranker, make_query: Any, make_table: Any
+) -> None:
+    with pytest.raises(Degraded, match="impossible_ids") as caught:
+        await scorer.score(make_query(), make_table({"post_id": 2**63}))
+    assert ranker.requests == []
+    columns: Any = caught.value.output
+    assert columns["last_scored_at_ms"].tolist() == [0]
+
+
 async def test_following_feeds_are_another_surface(
     scorer: PhoenixScorer, ranker: Ranker, make_query: Any, make_table: Any
 ) -> None:
