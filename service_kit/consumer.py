@@ -74,6 +74,7 @@ class Consumer:
         self.caught_up = asyncio.Event()
         self._targets: dict[TopicPartition, int] | None = None
         self._failures = 0
+        self._last_error = ""
         self._lag: dict[TopicPartition, int] = {}
         self._committed_s = self._lag_read_s = float("-inf")
         self._uncommitted = False
@@ -166,7 +167,7 @@ class Consumer:
         await self._measure_lag()
         await self._commit()
         if self._failures:
-            self._failures = 0
+            self._failures, self._last_error = 0, ""
             logger.info("consumer recovered", extra={"consumer": self._name})
             if self.caught_up.is_set():
                 self._readiness.set(self._ready_as, True)
@@ -191,7 +192,12 @@ class Consumer:
         self._metrics.restarts.labels(self._name).inc()
         reason = f"{self._name} failed {self._failures} times: {type(error).__name__}: {error}"
         self._readiness.set(self._ready_as, False, reason)
-        logger.warning("consumer restarts", extra={"consumer": self._name}, exc_info=error)
+        known, self._last_error = self._last_error == repr(error), repr(error)
+        logger.warning(
+            "consumer restarts",
+            extra={"consumer": self._name, "failures": self._failures, "reason": repr(error)},
+            exc_info=None if known else error,  # an outage tells where it happened once
+        )
         wait_s = self._options.backoff_s_min * 2 ** min(self._failures - 1, 16)
         await asyncio.sleep(min(wait_s, self._options.backoff_s_max))
 

@@ -127,6 +127,20 @@ async def test_an_outage_turns_readiness_off_loses_nothing_and_recovers(bench: A
     await stop(task)
 
 
+async def test_an_outage_fills_no_log_with_equal_tracebacks(
+    bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    collector = Collector()
+    collector.down = True
+    bench.write(b"a")
+    task = asyncio.create_task(bench.consumer(collector).run())
+    await until(lambda: collector.calls > 5, task)
+    await stop(task)
+    retries = [r for r in caplog.records if r.message == "consumer restarts"]
+    assert [bool(r.exc_info) for r in retries[:3]] == [True, False, False]
+    assert all("database is away" in vars(r)["reason"] for r in retries)
+
+
 async def test_what_is_not_handled_is_never_committed(bench: Any, quick: ConsumerOptions) -> None:
     options = replace(quick, commit=True)
     bench.write(b"a")
