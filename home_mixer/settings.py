@@ -11,6 +11,7 @@ from service_kit.settings import PORT_MAX, ServiceSettings
 
 MAP_BYTES_MIN, MAP_BYTES_MAX = 1 << 20, 1 << 44
 FEEDS_AT_ONCE = 32  # at 30 ms of one core each, more could not all be answered within a second
+ADDRESS = r"^\S+:\S+$"  # host:port, or a gRPC target such as dns:///host:port or unix:path
 FEATURE_MAP_DOC = "largest size of each feature map; the file grows with the data, not to this size"
 
 
@@ -20,10 +21,16 @@ class HomeMixerSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="HOME_MIXER__")
 
     grpc_port: int = Field(50051, ge=0, le=PORT_MAX, description="gRPC port; 0 picks a free one")
-    thunder_address: str = Field("127.0.0.1:50052", description="host:port of thunder")
-    phoenix_address: str = Field("127.0.0.1:50053", description="host:port of the ranker")
+    thunder_address: str = Field(
+        "127.0.0.1:50052", pattern=ADDRESS, description="host:port of thunder"
+    )
+    phoenix_address: str = Field(
+        "127.0.0.1:50053", pattern=ADDRESS, description="host:port of the ranker"
+    )
     retrieval_address: str = Field(
-        "", description="host:port of retrieval where it is not the ranker's; empty: the same"
+        "",
+        pattern=f"^$|{ADDRESS}",
+        description="host:port of retrieval where it is not the ranker's; empty: the same",
     )
     request_budget_ms: float = Field(
         1_000.0, ge=10, le=60_000, description="longest time for one feed; a nearer deadline wins"

@@ -45,9 +45,13 @@ class TomlTable(PydanticBaseSettingsSource):
             document = tomllib.loads(Path(self._path).read_text())
         except (OSError, ValueError) as error:
             raise SettingsError(f"config_file {self._path}: cannot be read: {error}") from error
-        table = document.get(self._table, {})
+        table = document.get(self._table)
         if not isinstance(table, dict):
-            raise SettingsError(f"config_file {self._path}: expected a table [{self._table}]")
+            found = ", ".join(document) or "nothing"
+            raise SettingsError(
+                f"config_file {self._path}: expected a table [{self._table}], which may be empty; "
+                f"found {found}"
+            )
         return table
 
 

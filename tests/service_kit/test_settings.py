@@ -50,6 +50,16 @@ def test_a_misspelt_key_in_the_file_is_refused(tmp_path: Path) -> None:
         Settings.load(config_file=file)
 
 
+@pytest.mark.parametrize("text", ["grpc_port = 1\n", "[kti]\ngrpc_port = 1\n", ""])
+def test_a_file_without_the_services_table_is_no_silent_default(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "foryou.toml"
+    file.write_text(text)
+    with pytest.raises(SettingsError, match=r"expected a table \[kit\]"):
+        Settings.load(config_file=file)
+    file.write_text("[kit]\n")
+    assert Settings.load(config_file=file).grpc_port == 0
+
+
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"absent\.toml: cannot be read"):
         Settings.load(config_file=tmp_path / "absent.toml")
