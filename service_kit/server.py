@@ -177,11 +177,17 @@ class _Life:
             return EXIT_OK
         stopping.cancel()
         if starting.done():
-            logger.error("start failed", exc_info=starting.exception())
+            self._say_why(starting.exception())
             return EXIT_FAILED
         starting.cancel()
         await asyncio.wait({starting})
         return EXIT_OK
+
+    def _say_why(self, error: BaseException | None) -> None:
+        """A disk's or directory's fault is the operator's to mend; anything else tells where."""
+        trace = None if isinstance(error, OSError) else error
+        logger.error("start failed", extra={"reason": str(error)}, exc_info=trace)
+        print(f"{self._name} cannot start: {error}", file=sys.stderr)
 
     async def _drain(self, server: grpc.aio.Server, on_drain: Hook | None) -> None:
         self._readiness.drain("draining")

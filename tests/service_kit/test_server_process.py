@@ -53,8 +53,12 @@ async def drained():
 async def fails():
     raise RuntimeError("no model")
 
+async def no_disk():
+    raise PermissionError(13, "Permission denied", "/data/features")
+
 def main(settings):
-    hooks = {"on_start": fails} if "fails" in sys.argv else {}
+    starts = {"fails": fails, "no-disk": no_disk}
+    hooks = {"on_start": starts[name] for name in sys.argv[1:]}
     return asyncio.run(run_server(
         settings, name="kit", register=register, readiness=Readiness(), metrics=Metrics("kit"),
         on_drain=drained, **hooks))
@@ -171,3 +175,11 @@ def test_a_start_that_fails_ends_the_process_with_one() -> None:
     _, err = finish(process)
     assert process.returncode == 1
     assert "no model" in err
+
+
+def test_a_data_directory_out_of_reach_is_one_line_and_no_traceback() -> None:
+    process = start("no-disk")
+    _, err = finish(process)
+    assert process.returncode == 1
+    assert "kit cannot start: [Errno 13] Permission denied: '/data/features'" in err
+    assert "Traceback" not in err
