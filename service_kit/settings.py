@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -130,9 +130,9 @@ class ServiceSettings(BaseSettings):
         given = {name.upper() for name in environment} if prefix else set()
         for name in sorted(given - known):
             if name.startswith(prefix.upper()):
-                near = difflib.get_close_matches(name, known, 1)
-                hint = f"; did you mean {near[0]}?" if near else ""
-                raise SettingsError(f"environment variable {name} is no setting{hint}")
+                raise SettingsError(
+                    f"environment variable {name} is no setting{_did_you_mean(name, known)}"
+                )
 
     @classmethod
     def _explain(cls, error: ValidationError) -> str:
@@ -141,8 +141,18 @@ class ServiceSettings(BaseSettings):
         for item in error.errors():
             field = ".".join(str(part) for part in item["loc"])
             name = f"{field} ({prefix}{field.upper()})" if field else "settings"
-            lines.append(f"{name}: got {item['input']!r}, {item['msg']}")
+            if item["type"] == "extra_forbidden":
+                lines.append(f"{field} is no setting{_did_you_mean(field, cls.model_fields)}")
+                continue
+            known = cls.model_fields.get(field)
+            meaning = f" ({known.description})" if known else ""
+            lines.append(f"{name}: got {item['input']!r}, {item['msg']}{meaning}")
         return "\n".join(lines)
+
+
+def _did_you_mean(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 def exit_code_of(load: Callable[[], ServiceSettings], run: Callable[[Any], int]) -> int:

@@ -45,8 +45,8 @@ def test_a_misspelt_variable_is_refused_with_the_likely_one(
 
 def test_a_misspelt_key_in_the_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "foryou.toml"
-    file.write_text("[kit]\nprot = 1\n")
-    with pytest.raises(SettingsError, match="prot"):
+    file.write_text("[kit]\ngrpc_prot = 1\n")
+    with pytest.raises(SettingsError, match=r"grpc_prot is no setting; did you mean grpc_port\?"):
         Settings.load(config_file=file)
 
 
