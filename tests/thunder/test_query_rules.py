@@ -101,6 +101,16 @@ def test_a_video_is_one_medium_of_at_least_five_seconds(bench: Any) -> None:
     assert bench.found().posts.size == 5
 
 
+def test_a_reposted_video_counts_unless_it_is_a_reply(bench: Any) -> None:
+    bench.take(
+        bench.post(1, author=C, age_ms=99, video=True),
+        bench.post(2, author=C, age_ms=98, video=True, in_reply_to_post_id=1),
+        bench.post(3, author=A, age_ms=97, reposted_post_id=1, reposted_user_id=C),
+        bench.post(4, author=A, age_ms=96, reposted_post_id=2, reposted_user_id=C),
+    )
+    assert bench.ids(A, videos=True) == [3]
+
+
 def test_results_are_cut_to_the_newest_with_ties_by_larger_id(bench: Any) -> None:
     bench.take(*(bench.post(i, author=i % 5 + 1, age_ms=i // 10) for i in range(1, 101)))
     assert bench.ids(*range(1, 6), results_max=12) == [*range(9, 0, -1), 19, 18, 17]
