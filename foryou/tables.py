@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,15 @@ def feed_table(answer: home_mixer_pb2.ExplainResponse, title: str) -> Table:
             Text(strongest_terms(post)),
         )
     return table
+
+
+def why_empty(answer: home_mixer_pb2.ExplainResponse) -> str:
+    """One sentence for a feed without posts: nothing was found, or what removed it all."""
+    if not answer.candidates:
+        return "no source found a post for this viewer; old posts are not shown"
+    causes = Counter(post.removed_by or post.fate for post in answer.candidates)
+    listed = ", ".join(f"{cause} {count}" for cause, count in causes.most_common())
+    return f"none of {len(answer.candidates)} candidates may be shown: {listed}"
 
 
 def strongest_terms(post: home_mixer_pb2.CandidateFate) -> str:

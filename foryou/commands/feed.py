@@ -43,7 +43,7 @@ def feed(
                 "address with --address"
             ) from error
         raise CommandError(str(error)) from error
-    from foryou.tables import console, feed_table, post_rows
+    from foryou.tables import console, feed_table, post_rows, served, why_empty
 
     response = answer.response
     if as_json:
@@ -59,6 +59,8 @@ def feed(
         return
     out = console()
     out.print(feed_table(answer, f"The feed of viewer {viewer}"))
+    if not served(answer):
+        out.print(why_empty(answer))
     if response.degraded_reasons:
         out.print(f"degraded: {', '.join(response.degraded_reasons)}")
 
