@@ -56,6 +56,8 @@ def kuairand(
         raise UsageError(f"--data {data} is no directory; expected KuaiRand-Pure's files there")
     if test is not None and not test.is_file():
         raise UsageError(f"--test {test} is no file")
+    if predictions is not None and predictions.is_dir():
+        raise UsageError(f"--predictions {predictions} is a directory; expected a file to write")
     from phoenix.evaluation.kuairand import run
     from phoenix.evaluation.kuairand_report import format_table
 

@@ -129,7 +129,10 @@ def load_test(path: Path, authors: dict[int, int]) -> Rows:
     """Read a test file in KuaiRand's columns; outcomes may be left out of it."""
     if not path.is_file():
         raise ValueError(f"{path} is no file; expected impressions in KuaiRand-Pure's columns")
-    return rows_of(_read(path), path, authors, need_outcomes=False)
+    rows = rows_of(_read(path), path, authors, need_outcomes=False)
+    if len(rows) == 0:
+        raise ValueError(f"{path} holds no rows: there is nothing to predict")
+    return rows
 
 
 def rows_of(table: Columns, path: Path, authors: dict[int, int], *, need_outcomes: bool) -> Rows:
@@ -138,6 +141,7 @@ def rows_of(table: Columns, path: Path, authors: dict[int, int], *, need_outcome
     if need_outcomes:
         needed += [column for column, _ in ACTIONS.values()]
     _require(table, needed, path)
+    _require_numbers(table, [*needed, *(column for column, _ in ACTIONS.values())], path)
     videos = table["video_id"].astype(np.int64)
     if "author_id" in table:
         author_ids = table["author_id"].astype(np.int64) + 1
@@ -222,6 +226,17 @@ def _require(table: Columns, names: Sequence[str], path: Path) -> None:
     missing = [name for name in names if name not in table]
     if missing:
         raise ValueError(f"{path} lacks the columns {missing}; it has {sorted(table)}")
+
+
+def _require_numbers(table: Columns, names: Sequence[str], path: Path) -> None:
+    """An unknown outcome must not be counted as a refusal."""
+    present = {name: table[name] for name in names if name in table}
+    bad = [n for n, c in present.items() if c.dtype.kind not in "biuf" or not np.isfinite(c).all()]
+    if bad:
+        raise ValueError(
+            f"{path} has values in {bad} that are missing or no numbers; leave such rows out, or "
+            "the whole column where it is an outcome of rows to predict"
+        )
 
 
 def _joined(parts: Sequence[Rows]) -> Rows:

@@ -62,6 +62,7 @@ def test_help_imports_nothing_heavy():
         ["score", "--params", "x-1999-01"],
         ["score", "/no/such/file"],
         ["eval", "kuairand", "--data", "/no/such/directory"],
+        ["eval", "kuairand", "--data", "/", "--predictions", "/"],
         ["train", "ranker", "--seconds", "-1"],
         ["train", "ranker", "--preset", "huge"],
         ["train", "retrieval", "--checkpoint-every", "0"],

@@ -227,3 +227,18 @@ def test_real_data_beats_popularity():
         pytest.skip("FORYOU_KUAIRAND_DIR does not name a directory with KuaiRand-Pure's files")
     result = kuairand.run(Path(directory))
     assert result["primary"] > result["popularity_primary"] > result["constant_primary"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"rows": slice(0)}, "holds no rows"),
+        ({"is_click": [None] * 1_200}, "is_click"),
+        ({"time_ms": [1.0, None] * 600}, "time_ms"),
+    ],
+)
+def test_a_test_file_with_holes_is_refused(write_kuairand, change, message):
+    """Unknown outcomes counted as refusals would give a metric that nobody measured."""
+    path = write_kuairand(**change) / "dev_impressions.parquet"
+    with pytest.raises(ValueError, match=message):
+        kuairand_data.load_test(path, {})
