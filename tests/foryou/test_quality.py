@@ -69,11 +69,13 @@ def test_no_candidate_or_no_choice_is_an_error_and_no_number():
 
 
 def test_a_value_is_the_weighted_truth_with_the_boost_of_friends(world: World):
-    params = load_params()
+    params = load_params("x-2026-08")  # in which a watched video counts
+    authors = world.accounts.ids[world.posts.authors]
     for viewer_id in world.accounts.ids[:40].tolist():
         values = expected_values(world, viewer_id, world.posts.ids, params)
         truth = world.true_values(viewer_id, world.posts.ids)
-        for row in range(0, len(world.posts.ids), 97):
+        friends = np.flatnonzero(world.mutual(viewer_id, authors))
+        for row in {*range(0, len(world.posts.ids), 97), *friends.tolist()}:
             heads = dict(zip(HEAD_NAMES, truth[row].tolist(), strict=True))
             weights = dict(params.weights)
             author = int(world.accounts.ids[world.posts.authors[row]])
