@@ -209,8 +209,13 @@ def warm_start(params: Mapping[str, Any], ranker: Mapping[str, Any]) -> dict[str
     """Parameters of a retrieval model, with all that a ranker has under the same name and shape.
 
     Both read viewers and posts through the same tables and the same trunk; a ranker learns them
-    from every impression, retrieval from the positive ones alone.
+    from every impression, retrieval from the positive ones alone. ValueError: no table fits.
     """
+    if all(ranker["tables"][n].shape != table.shape for n, table in params["tables"].items()):
+        raise ValueError(
+            "the ranker to begin with is of another size: none of its tables fits this model; "
+            "train both with the same preset"
+        )
     dense = {
         module: {
             name: _matching(value, ranker["dense"].get(f"ranker{module[len('retrieval') :]}"), name)

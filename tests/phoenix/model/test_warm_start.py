@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 
 from phoenix.ranker import Ranker
 from phoenix.retrieval import RetrievalModel
@@ -37,3 +38,11 @@ def test_tables_of_another_size_are_left_alone(ranker_config, retrieval_config):
     started = warm_start(fresh, other)
     assert np.array_equal(started["tables"]["post"], fresh["tables"]["post"])
     assert np.array_equal(started["tables"]["user"], other["tables"]["user"])
+
+
+def test_a_ranker_of_another_size_is_refused(ranker_config, retrieval_config):
+    """A start that gives nothing must not pass for one that gains much."""
+    width = ranker_config.embedding_width * 2
+    other = Ranker(replace(ranker_config, embedding_width=width)).init(0)
+    with pytest.raises(ValueError, match="same preset"):
+        warm_start(RetrievalModel(retrieval_config).init(1), other)
