@@ -232,6 +232,12 @@ def test_events_after_the_cut_are_not_seen(log_dir):
     assert early.counts["targets"] == 0
 
 
+def test_histories_end_before_the_cut():
+    """An action of that very moment is held out, for histories as for labels."""
+    actions = [action_event(1, post, FAVORITE, START_MS + post - 1) for post in (1, 2)]
+    assert join_events([], actions, until_ms=START_MS + 1).impressions.post_ids.tolist() == [1]
+
+
 def test_a_missing_log_is_named(tmp_path):
     """A misspelt path must not train on nothing."""
     with pytest.raises(ValueError, match="nowhere is no directory"):
