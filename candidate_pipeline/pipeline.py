@@ -32,6 +32,7 @@ from candidate_pipeline.schema import Schema
 from candidate_pipeline.side_effects import CONCURRENCY_MAX, QUEUE_MAX, SideEffectRunner
 
 BLOCKING_THREADS_MAX = 8  # for `blocking` components; one that outlives its budget keeps its thread
+LATE_SHARE_MAX = 1 / 3  # a near deadline is for finding candidates first
 
 
 class CandidatePipeline(Generic[Q]):
@@ -43,7 +44,8 @@ class CandidatePipeline(Generic[Q]):
     result_size: how many are served; None for all selected, a function if it depends on the query.
     query_type: the query's dataclass, to check query hydrators' fields at construction too.
     budget_ms: for a request that brings no nearer deadline. late_reserve_ms: the part of it that
-        stages before the selector may not use, so that a slow scorer leaves time to check safety.
+        stages before the selector may not use, so that a slow scorer leaves time to check safety;
+        never more than a third of what a request has.
     """
 
     def __init__(
@@ -114,6 +116,11 @@ class CandidatePipeline(Generic[Q]):
         """Stage name → the names of its components, in the order in which they run."""
         return self._plan.component_names()
 
+    def early_until_s(self, until_s: float) -> float:
+        """When the stages before the selector must be done, of a request that ends at until_s."""
+        left_s = max(until_s - asyncio.get_running_loop().time(), 0.0)
+        return until_s - min(self._late_reserve_ms / 1e3, LATE_SHARE_MAX * left_s)
+
     async def execute(
         self,
         query: Q,
@@ -132,7 +139,7 @@ class CandidatePipeline(Generic[Q]):
         """
         started = self._clock()
         until_s = _deadline(self._budget_ms, deadline_s, remaining_ms)
-        early = self._runner(query, until_s - self._late_reserve_ms / 1e3)
+        early = self._runner(query, self.early_until_s(until_s))
         late = self._runner(query, until_s)
         request = Request(self._plan, query, early, late, explain=explain)
         selected, not_selected = await request.walk()

@@ -70,7 +70,6 @@ class HomeMixerProcess:
             self._request_id,
             max_concurrent=settings.max_concurrent_requests,
             budget_ms=settings.request_budget_ms,
-            late_reserve_ms=settings.late_reserve_ms,
         )
         home_mixer_pb2_grpc.add_ScoredPostsServiceServicer_to_server(servicer, server)
         return [SERVICE_NAME]

@@ -36,7 +36,10 @@ class HomeMixerSettings(ServiceSettings):
         1_000.0, ge=10, le=60_000, description="longest time for one feed; a nearer deadline wins"
     )
     late_reserve_ms: float = Field(
-        30.0, ge=0, le=1_000, description="part of a request's time kept for its safety checks"
+        100.0,
+        ge=0,
+        le=1_000,
+        description="part of a request's time kept for its safety checks; a third of it at most",
     )
     thunder_budget_ms: float = Field(400.0, ge=1, le=60_000, description="for one call of thunder")
     retrieval_budget_ms: float = Field(500.0, ge=1, le=60_000, description="for one retrieval")

@@ -68,7 +68,6 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         *,
         max_concurrent: int,
         budget_ms: float,
-        late_reserve_ms: float,
     ) -> None:
         self._feed = feed
         self._params = params
@@ -77,7 +76,6 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         self._request_ids = request_ids
         self._max_concurrent = max_concurrent
         self._budget_ms = budget_ms
-        self._late_reserve_ms = late_reserve_ms
         self._running = 0
 
     async def GetScoredPosts(  # noqa: N802 - gRPC's name
@@ -145,7 +143,7 @@ class ScoredPostsServicer(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         deadline_s = self._deadline_s(context)
         token = logged_request_id.set(query.request_id)
         try:
-            with request_deadline(deadline_s - self._late_reserve_ms / 1e3):
+            with request_deadline(feed.pipeline.early_until_s(deadline_s)):
                 return await feed.pipeline.execute(query, deadline_s=deadline_s, explain=explain)
         except PipelineFailed as error:
             logger.warning("request failed", extra={"failure": str(error)})

@@ -98,6 +98,14 @@ def test_a_slow_scorer_leaves_the_reserve_for_the_safety_check(kit: Any, run: An
     assert round(seconds, 6) == 0.09
 
 
+def test_the_reserve_leaves_a_near_deadline_most_of_its_time(kit: Any, run: Any) -> None:
+    """A caller who waits 60 ms gets candidates, not 60 ms of reserve for checking none."""
+    source = kit.source("Slow", writes={"id"}, fetch=_takes(0.03, {"id": [7]}), budget_ms=1e6)
+    pipeline = kit.pipeline(sources=[source], budget_ms=1_000, late_reserve_ms=100)
+    result, _ = run(_timed(pipeline, kit.Ask(), remaining_ms=60))
+    assert result.selected["id"].tolist() == [7]
+
+
 def test_computing_components_still_run_when_time_is_up(kit: Any, run: Any) -> None:
     """A late answer must still be filtered."""
     filters = [kit.filter("Odd", reads={"id"}, keep=lambda query, table: table["id"] % 2 == 1)]
