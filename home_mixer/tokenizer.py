@@ -91,6 +91,13 @@ class KeywordMatcher:
             return True
         return bool(self._substrings) and any(part in text.folded for part in self._substrings)
 
+    def which(self, texts: Iterable[TokenizedText]) -> list[bool]:
+        """`matches` of each text. Most hold no keyword's first word: one set operation tells."""
+        if self._substrings:
+            return [self.matches(text) for text in texts]
+        lacks_all = self._firsts.isdisjoint
+        return [not lacks_all(text.forms) and self._phrase_in(text) for text in texts]
+
     def _phrase_in(self, text: TokenizedText) -> bool:
         return any(
             phrase[0] in text.forms and _stands_in(phrase, text.tokens) for phrase in self._phrases
