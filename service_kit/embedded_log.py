@@ -19,9 +19,8 @@ import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
-from service_kit.event_log import Entry, Record, TopicPartition
+from service_kit.event_log import Entry, Record, Start, TopicPartition
 from service_kit.log_format import SEGMENT_BYTES_MAX, LogCorruptedError, check_size, encode_frames
 from service_kit.log_groups import GroupOffsets
 from service_kit.log_reader import Cursor, EndTracker, has_more, read_records, segment_path
@@ -33,7 +32,6 @@ IDLE_WAIT_S_MIN = 0.001  # a follower's first look after silence
 IDLE_WAIT_S_MAX = 0.05  # and its slowest: twenty cheap looks a second
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,199}")
 GROUPS_DIRECTORY = "groups"
-Start = Literal["earliest", "latest", "committed"]
 
 
 def partition_dir(directory: Path, topic: str, partition: int) -> Path:

@@ -8,7 +8,7 @@ every consumer is idempotent and converges whatever the order.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 TOPIC_POSTS = "foryou.posts"
 TOPIC_ACTIONS = "foryou.actions"
@@ -20,6 +20,7 @@ RECORD_BYTES_MAX = 1_000_000  # key + value; below Kafka's default, so an event 
 ID_BYTES = 8
 
 TopicPartition: TypeAlias = tuple[str, int]
+Start: TypeAlias = Literal["earliest", "latest", "committed"]  # where a source begins
 Entry: TypeAlias = tuple[bytes, bytes, int]  # key, value, timestamp_ms
 
 

@@ -20,6 +20,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 EXIT_USAGE = 2  # what a shell expects of a command that was called wrongly
 MESSAGE_BYTES_MAX = 128 << 20  # the original's limit for one gRPC message
 PORT_MAX = 65_535
+# Names that the field's other tools read too: settings without a service's prefix.
+STANDARD_VARIABLES = {
+    "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
+    "redis_url": "REDIS_URL",
+}
 
 
 class SettingsError(ValueError):
@@ -55,6 +60,20 @@ class TomlTable(PydanticBaseSettingsSource):
         return table
 
 
+class StandardEnvironment(PydanticBaseSettingsSource):
+    """``STANDARD_VARIABLES`` of the environment; a variable with the service's prefix wins."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        return None, field_name, False  # all are read at once, below
+
+    def __call__(self) -> dict[str, Any]:
+        return {
+            field: os.environ[variable]
+            for field, variable in STANDARD_VARIABLES.items()
+            if field in self.settings_cls.model_fields and variable in os.environ
+        }
+
+
 class ServiceSettings(BaseSettings):
     """What every service has. A service's own class adds fields with a description and bounds."""
 
@@ -82,6 +101,14 @@ class ServiceSettings(BaseSettings):
         "INFO", description="least serious level that is logged"
     )
     data_dir: Path = Field(Path(".foryou"), description="directory that the processes share")
+    kafka_bootstrap_servers: str = Field(
+        "",
+        description="host:port of Kafka brokers, comma-separated; empty: the log in DATA_DIR; "
+        "also KAFKA_BOOTSTRAP_SERVERS",
+    )
+    kafka_topic_prefix: str = Field(
+        "", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic's name in Kafka"
+    )
 
     @property
     def log_dir(self) -> Path:
@@ -112,7 +139,8 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, TomlTable(settings_cls, init_settings())
+        table = TomlTable(settings_cls, init_settings())
+        return init_settings, env_settings, StandardEnvironment(settings_cls), table
 
     @classmethod
     def load(cls, **flags: Any) -> Self:
