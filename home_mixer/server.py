@@ -21,7 +21,14 @@ from home_mixer.pipeline import Collaborators, build_pipeline
 from home_mixer.serving.servicer import Feed, ScoredPostsServicer
 from home_mixer.serving.telemetry import Telemetry
 from home_mixer.settings import HomeMixerSettings
-from protos import home_mixer_pb2, home_mixer_pb2_grpc, phoenix_pb2_grpc, thunder_pb2_grpc
+from protos import (
+    home_mixer_pb2,
+    home_mixer_pb2_grpc,
+    phoenix_pb2,
+    phoenix_pb2_grpc,
+    thunder_pb2,
+    thunder_pb2_grpc,
+)
 from service_kit.clock import Clock, SystemClock
 from service_kit.embedded_log import EmbeddedLogWriter
 from service_kit.metrics import Metrics
@@ -32,6 +39,10 @@ from service_kit.settings import EXIT_USAGE
 logger = logging.getLogger(__name__)
 _SERVICES = home_mixer_pb2.DESCRIPTOR.services_by_name
 SERVICE_NAME = str(_SERVICES["ScoredPostsService"].full_name)
+_PHOENIX = phoenix_pb2.DESCRIPTOR.services_by_name
+RANKER = str(_PHOENIX["PredictionService"].full_name)
+RETRIEVAL = str(_PHOENIX["RetrievalService"].full_name)
+THUNDER = str(thunder_pb2.DESCRIPTOR.services_by_name["InNetworkPostsService"].full_name)
 REQUEST_ID_BITS = 63
 
 
@@ -83,9 +94,9 @@ class HomeMixerProcess:
             threads=settings.feature_threads,
         )
         self._log = EmbeddedLogWriter(settings.log_dir)
-        thunder, ranker, retrieval = self._channel_to(
-            settings.thunder_address, settings.phoenix_address, settings.retrieval_target
-        )
+        thunder = self._channel(settings.thunder_address, THUNDER)
+        ranker = self._channel(settings.phoenix_address, RANKER)
+        retrieval = self._channel(settings.retrieval_target, RETRIEVAL)
         pipeline, scorer = build_pipeline(
             settings,
             Collaborators(
@@ -121,11 +132,11 @@ class HomeMixerProcess:
         if self._store is not None:
             self._store.close()
 
-    def _channel_to(self, *addresses: str) -> list[grpc.aio.Channel]:
-        """One channel an address; equal addresses share theirs."""
-        opened = {address: open_channel(address) for address in dict.fromkeys(addresses)}
-        self._channels = list(opened.values())
-        return [opened[address] for address in addresses]
+    def _channel(self, target: str, service: str) -> grpc.aio.Channel:
+        """Channels to one address share its connections."""
+        channel = open_channel(target, service)
+        self._channels.append(channel)
+        return channel
 
     def _request_id(self, viewer_id: int) -> str:
         return f"{self._random.getrandbits(REQUEST_ID_BITS)}-{viewer_id}"

@@ -30,7 +30,10 @@ from service_kit.tracing import configure_tracing
 logger = logging.getLogger(__name__)
 EXIT_OK = 0
 EXIT_FAILED = 1
-SIDE_RPCS = 64  # health checks and reflection still answered when the service itself is full
+# Health checks and reflection are still answered when the service itself is full. Each channel of
+# a client holds one health watch open.
+SIDE_RPCS = 1_024
+PING_MS_MIN = 1_000  # clients' keepalive; gRPC's own limit of five minutes would cut them off
 
 Register = Callable[[grpc.aio.Server], Sequence[str]]
 Hook = Callable[[], Awaitable[None]]
@@ -126,6 +129,7 @@ class _Life:
         return [
             ("grpc.max_receive_message_length", size),
             ("grpc.max_send_message_length", size),
+            ("grpc.http2.min_ping_interval_without_data_ms", PING_MS_MIN),
             ("grpc.so_reuseport", 0),  # a second server on the port is an error, not half the calls
         ]
 

@@ -1,13 +1,11 @@
-"""gRPC channels to thunder and phoenix: quick to come back, and errors in one word.
+"""gRPC channels to thunder and phoenix: over every replica, quick to come back, errors in one word.
 
-Reconnects wait a second at most, so that feeds recover by themselves soon after a service
-returns; a call to a service that is away fails at once instead of waiting for it. Every method
-called here only reads, so UNAVAILABLE is retried within the call's own deadline.
+A call to a service of which no replica serves fails at once instead of waiting for it. Every
+method called here only reads, so UNAVAILABLE is retried within the call's own deadline.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Awaitable
 from typing import Protocol, TypeVar
 
@@ -15,28 +13,11 @@ import grpc
 import grpc.aio
 
 from candidate_pipeline.errors import Degraded
+from home_mixer.clients.grpc_target import channel_options, target_of
 from service_kit.settings import MESSAGE_BYTES_MAX
 from service_kit.tracing import outgoing_metadata
 
-RECONNECT_MS_MIN, RECONNECT_MS_MAX = 100, 1_000
-KEEPALIVE_MS = 30_000  # notices a peer that vanished without a word
-KEEPALIVE_TIMEOUT_MS = 5_000
 REQUEST_ID_KEY = "x-request-id"
-
-_SERVICE_CONFIG = {
-    "methodConfig": [
-        {
-            "name": [{}],
-            "retryPolicy": {
-                "maxAttempts": 2,
-                "initialBackoff": "0.01s",
-                "maxBackoff": "0.05s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
-    ]
-}
 
 Request = TypeVar("Request", contravariant=True)
 Response = TypeVar("Response", covariant=True)
@@ -54,22 +35,15 @@ class Method(Protocol[Request, Response]):
     ) -> Awaitable[Response]: ...
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to ``address`` (host:port); connects when first used, and again whenever lost."""
-    return grpc.aio.insecure_channel(
-        address,
-        options=[
-            ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_MIN),
-            ("grpc.min_reconnect_backoff_ms", RECONNECT_MS_MIN),
-            ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
-            ("grpc.keepalive_time_ms", KEEPALIVE_MS),
-            ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
-            ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-            ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-            ("grpc.enable_retries", 1),
-        ],
-    )
+def open_channel(target: str, service: str = "") -> grpc.aio.Channel:
+    """A channel to all replicas of ``target``; connects when first used, and whenever lost.
+
+    ``target``: "host:port", "10.0.0.1:1,10.0.0.2:1" or a gRPC target (``dns:///name:port``,
+    ``ipv4:…``, ``unix:…``). ``service``: the full name that calls go to; a replica where it is
+    NOT_SERVING gets none. Raises ValueError for a list of addresses that gRPC cannot take.
+    """
+    options = channel_options(service, message_bytes_max=MESSAGE_BYTES_MAX)
+    return grpc.aio.insecure_channel(target_of(target), options=options)
 
 
 async def call(
