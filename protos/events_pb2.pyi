@@ -336,6 +336,128 @@ class PostEvent(_message.Message):
 Global___PostEvent: _TypeAlias = PostEvent  # noqa: Y015
 
 @_typing.final
+class InNetworkCreate(_message.Message):
+    """---- topic foryou.in_network_posts: what thunder keeps of foryou.posts ----
+    A create is written under its author_id, and a reply or repost also under the author that it
+    refers to; deletes and undeletes are written to every partition (why: thunder/README.md).
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_ID_FIELD_NUMBER: _builtins.int
+    AUTHOR_ID_FIELD_NUMBER: _builtins.int
+    CREATED_AT_MS_FIELD_NUMBER: _builtins.int
+    IN_REPLY_TO_POST_ID_FIELD_NUMBER: _builtins.int
+    IN_REPLY_TO_USER_ID_FIELD_NUMBER: _builtins.int
+    REPOSTED_POST_ID_FIELD_NUMBER: _builtins.int
+    REPOSTED_USER_ID_FIELD_NUMBER: _builtins.int
+    CONVERSATION_ID_FIELD_NUMBER: _builtins.int
+    HAS_VIDEO_FIELD_NUMBER: _builtins.int
+    post_id: _builtins.int
+    author_id: _builtins.int
+    created_at_ms: _builtins.int
+    in_reply_to_post_id: _builtins.int
+    """ids: 0 where there is none"""
+    in_reply_to_user_id: _builtins.int
+    reposted_post_id: _builtins.int
+    reposted_user_id: _builtins.int
+    conversation_id: _builtins.int
+    has_video: _builtins.bool
+    """exactly one medium, a video of at least 5 s"""
+    def __init__(
+        self,
+        *,
+        post_id: _builtins.int = ...,
+        author_id: _builtins.int = ...,
+        created_at_ms: _builtins.int = ...,
+        in_reply_to_post_id: _builtins.int = ...,
+        in_reply_to_user_id: _builtins.int = ...,
+        reposted_post_id: _builtins.int = ...,
+        reposted_user_id: _builtins.int = ...,
+        conversation_id: _builtins.int = ...,
+        has_video: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author_id", b"author_id", "conversation_id", b"conversation_id", "created_at_ms", b"created_at_ms", "has_video", b"has_video", "in_reply_to_post_id", b"in_reply_to_post_id", "in_reply_to_user_id", b"in_reply_to_user_id", "post_id", b"post_id", "reposted_post_id", b"reposted_post_id", "reposted_user_id", b"reposted_user_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InNetworkCreate: _TypeAlias = InNetworkCreate  # noqa: Y015
+
+@_typing.final
+class InNetworkStatus(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POST_ID_FIELD_NUMBER: _builtins.int
+    CHANGED_AT_MS_FIELD_NUMBER: _builtins.int
+    DELETED_FIELD_NUMBER: _builtins.int
+    post_id: _builtins.int
+    changed_at_ms: _builtins.int
+    deleted: _builtins.bool
+    """false: undeleted"""
+    def __init__(
+        self,
+        *,
+        post_id: _builtins.int = ...,
+        changed_at_ms: _builtins.int = ...,
+        deleted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changed_at_ms", b"changed_at_ms", "deleted", b"deleted", "post_id", b"post_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InNetworkStatus: _TypeAlias = InNetworkStatus  # noqa: Y015
+
+@_typing.final
+class InNetworkStatuses(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def statuses(self) -> _containers.RepeatedCompositeFieldContainer[Global___InNetworkStatus]: ...
+    def __init__(
+        self,
+        *,
+        statuses: _abc.Iterable[Global___InNetworkStatus] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InNetworkStatuses: _TypeAlias = InNetworkStatuses  # noqa: Y015
+
+@_typing.final
+class InNetworkEvent(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CREATE_FIELD_NUMBER: _builtins.int
+    STATUSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def create(self) -> Global___InNetworkCreate: ...
+    @_builtins.property
+    def statuses(self) -> Global___InNetworkStatuses: ...
+    def __init__(
+        self,
+        *,
+        create: Global___InNetworkCreate | None = ...,
+        statuses: Global___InNetworkStatuses | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "event", b"event", "statuses", b"statuses"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create", b"create", "event", b"event", "statuses", b"statuses"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["create", "statuses"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___InNetworkEvent: _TypeAlias = InNetworkEvent  # noqa: Y015
+
+@_typing.final
 class ActionEvent(_message.Message):
     """---- topic foryou.actions, key: user_id ----"""
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/thunder.proto\x12\x11\x66oryou.thunder.v1\"\x9d\x01\n\x0fPerAuthorLimits\x12!\n\x14max_posts_per_author\x18\x01 \x01(\rH\x00\x88\x01\x01\x12+\n\x1emax_replies_reposts_per_author\x18\x02 \x01(\rH\x01\x88\x01\x01\x42\x17\n\x15_max_posts_per_authorB!\n\x1f_max_replies_reposts_per_author\"\xf1\x01\n\x18GetInNetworkPostsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x04\x12\x1a\n\x12\x66ollowing_user_ids\x18\x02 \x03(\x04\x12\x13\n\x0bmax_results\x18\x03 \x01(\r\x12\x18\n\x10\x65xclude_post_ids\x18\x04 \x03(\x04\x12\x11\n\talgorithm\x18\x05 \x01(\t\x12\r\n\x05\x64\x65\x62ug\x18\x06 \x01(\x08\x12\x18\n\x10is_video_request\x18\x07 \x01(\x08\x12=\n\x11per_author_limits\x18\x08 \x01(\x0b\x32\".foryou.thunder.v1.PerAuthorLimits\"\x84\x03\n\tLightPost\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\x15\n\rcreated_at_ms\x18\x03 \x01(\x03\x12 \n\x13in_reply_to_post_id\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12 \n\x13in_reply_to_user_id\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x11\n\tis_repost\x18\x06 \x01(\x08\x12\x10\n\x08is_reply\x18\x07 \x01(\x08\x12\x1b\n\x0esource_post_id\x18\x08 \x01(\x04H\x02\x88\x01\x01\x12\x1b\n\x0esource_user_id\x18\t \x01(\x04H\x03\x88\x01\x01\x12\x11\n\thas_video\x18\n \x01(\x08\x12\x1c\n\x0f\x63onversation_id\x18\x0b \x01(\x04H\x04\x88\x01\x01\x42\x16\n\x14_in_reply_to_post_idB\x16\n\x14_in_reply_to_user_idB\x11\n\x0f_source_post_idB\x11\n\x0f_source_user_idB\x12\n\x10_conversation_id\"r\n\x19GetInNetworkPostsResponse\x12+\n\x05posts\x18\x01 \x03(\x0b\x32\x1c.foryou.thunder.v1.LightPost\x12\x0f\n\x07partial\x18\x02 \x01(\x08\x12\x17\n\x0f\x61uthors_scanned\x18\x03 \x01(\r2\x87\x01\n\x15InNetworkPostsService\x12n\n\x11GetInNetworkPosts\x12+.foryou.thunder.v1.GetInNetworkPostsRequest\x1a,.foryou.thunder.v1.GetInNetworkPostsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/thunder.proto\x12\x11\x66oryou.thunder.v1\"\x9d\x01\n\x0fPerAuthorLimits\x12!\n\x14max_posts_per_author\x18\x01 \x01(\rH\x00\x88\x01\x01\x12+\n\x1emax_replies_reposts_per_author\x18\x02 \x01(\rH\x01\x88\x01\x01\x42\x17\n\x15_max_posts_per_authorB!\n\x1f_max_replies_reposts_per_author\"\xc5\x02\n\x18GetInNetworkPostsRequest\x12\x0f\n\x07user_id\x18\x01 \x01(\x04\x12\x1a\n\x12\x66ollowing_user_ids\x18\x02 \x03(\x04\x12\x13\n\x0bmax_results\x18\x03 \x01(\r\x12\x18\n\x10\x65xclude_post_ids\x18\x04 \x03(\x04\x12\x11\n\talgorithm\x18\x05 \x01(\t\x12\r\n\x05\x64\x65\x62ug\x18\x06 \x01(\x08\x12\x18\n\x10is_video_request\x18\x07 \x01(\x08\x12=\n\x11per_author_limits\x18\x08 \x01(\x0b\x32\".foryou.thunder.v1.PerAuthorLimits\x12\x18\n\x0bshare_index\x18\t \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0bshare_count\x18\n \x01(\rH\x01\x88\x01\x01\x42\x0e\n\x0c_share_indexB\x0e\n\x0c_share_count\"\x84\x03\n\tLightPost\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\x15\n\rcreated_at_ms\x18\x03 \x01(\x03\x12 \n\x13in_reply_to_post_id\x18\x04 \x01(\x04H\x00\x88\x01\x01\x12 \n\x13in_reply_to_user_id\x18\x05 \x01(\x04H\x01\x88\x01\x01\x12\x11\n\tis_repost\x18\x06 \x01(\x08\x12\x10\n\x08is_reply\x18\x07 \x01(\x08\x12\x1b\n\x0esource_post_id\x18\x08 \x01(\x04H\x02\x88\x01\x01\x12\x1b\n\x0esource_user_id\x18\t \x01(\x04H\x03\x88\x01\x01\x12\x11\n\thas_video\x18\n \x01(\x08\x12\x1c\n\x0f\x63onversation_id\x18\x0b \x01(\x04H\x04\x88\x01\x01\x42\x16\n\x14_in_reply_to_post_idB\x16\n\x14_in_reply_to_user_idB\x11\n\x0f_source_post_idB\x11\n\x0f_source_user_idB\x12\n\x10_conversation_id\"r\n\x19GetInNetworkPostsResponse\x12+\n\x05posts\x18\x01 \x03(\x0b\x32\x1c.foryou.thunder.v1.LightPost\x12\x0f\n\x07partial\x18\x02 \x01(\x08\x12\x17\n\x0f\x61uthors_scanned\x18\x03 \x01(\r2\x87\x01\n\x15InNetworkPostsService\x12n\n\x11GetInNetworkPosts\x12+.foryou.thunder.v1.GetInNetworkPostsRequest\x1a,.foryou.thunder.v1.GetInNetworkPostsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,11 +34,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PERAUTHORLIMITS']._serialized_start=44
   _globals['_PERAUTHORLIMITS']._serialized_end=201
   _globals['_GETINNETWORKPOSTSREQUEST']._serialized_start=204
-  _globals['_GETINNETWORKPOSTSREQUEST']._serialized_end=445
-  _globals['_LIGHTPOST']._serialized_start=448
-  _globals['_LIGHTPOST']._serialized_end=836
-  _globals['_GETINNETWORKPOSTSRESPONSE']._serialized_start=838
-  _globals['_GETINNETWORKPOSTSRESPONSE']._serialized_end=952
-  _globals['_INNETWORKPOSTSSERVICE']._serialized_start=955
-  _globals['_INNETWORKPOSTSSERVICE']._serialized_end=1090
+  _globals['_GETINNETWORKPOSTSREQUEST']._serialized_end=529
+  _globals['_LIGHTPOST']._serialized_start=532
+  _globals['_LIGHTPOST']._serialized_end=920
+  _globals['_GETINNETWORKPOSTSRESPONSE']._serialized_start=922
+  _globals['_GETINNETWORKPOSTSRESPONSE']._serialized_end=1036
+  _globals['_INNETWORKPOSTSSERVICE']._serialized_start=1039
+  _globals['_INNETWORKPOSTSSERVICE']._serialized_end=1174
 # @@protoc_insertion_point(module_scope)

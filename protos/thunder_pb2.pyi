@@ -60,6 +60,8 @@ class GetInNetworkPostsRequest(_message.Message):
     DEBUG_FIELD_NUMBER: _builtins.int
     IS_VIDEO_REQUEST_FIELD_NUMBER: _builtins.int
     PER_AUTHOR_LIMITS_FIELD_NUMBER: _builtins.int
+    SHARE_INDEX_FIELD_NUMBER: _builtins.int
+    SHARE_COUNT_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     max_results: _builtins.int
     """0: 1,200 (600 for videos)"""
@@ -67,6 +69,11 @@ class GetInNetworkPostsRequest(_message.Message):
     """"", "default", "recent" or "latest": newest first"""
     debug: _builtins.bool
     is_video_request: _builtins.bool
+    share_index: _builtins.int
+    """Which share of how many the caller means to ask: another replica's answer would be wrong, so
+    it is FAILED_PRECONDITION. Unset: whatever the replica holds.
+    """
+    share_count: _builtins.int
     @_builtins.property
     def following_user_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """at most 10,000; duplicates count once"""
@@ -88,12 +95,21 @@ class GetInNetworkPostsRequest(_message.Message):
         debug: _builtins.bool = ...,
         is_video_request: _builtins.bool = ...,
         per_author_limits: Global___PerAuthorLimits | None = ...,
+        share_index: _builtins.int | None = ...,
+        share_count: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["per_author_limits", b"per_author_limits"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_share_count", b"_share_count", "_share_index", b"_share_index", "per_author_limits", b"per_author_limits", "share_count", b"share_count", "share_index", b"share_index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["algorithm", b"algorithm", "debug", b"debug", "exclude_post_ids", b"exclude_post_ids", "following_user_ids", b"following_user_ids", "is_video_request", b"is_video_request", "max_results", b"max_results", "per_author_limits", b"per_author_limits", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_share_count", b"_share_count", "_share_index", b"_share_index", "algorithm", b"algorithm", "debug", b"debug", "exclude_post_ids", b"exclude_post_ids", "following_user_ids", b"following_user_ids", "is_video_request", b"is_video_request", "max_results", b"max_results", "per_author_limits", b"per_author_limits", "share_count", b"share_count", "share_index", b"share_index", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__share_count: _TypeAlias = _typing.Literal["share_count"]  # noqa: Y015
+    _WhichOneofArgType__share_count: _TypeAlias = _typing.Literal["_share_count", b"_share_count"]  # noqa: Y015
+    _WhichOneofReturnType__share_index: _TypeAlias = _typing.Literal["share_index"]  # noqa: Y015
+    _WhichOneofArgType__share_index: _TypeAlias = _typing.Literal["_share_index", b"_share_index"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__share_count) -> _WhichOneofReturnType__share_count | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__share_index) -> _WhichOneofReturnType__share_index | None: ...
 
 Global___GetInNetworkPostsRequest: _TypeAlias = GetInNetworkPostsRequest  # noqa: Y015
 
