@@ -1,0 +1,57 @@
+"""The topics of a deployment: their partitions, what they keep and for how long.
+
+`ensure_topics` creates what is missing in Kafka and changes nothing that exists. The embedded log
+needs none of this: it makes a topic when it is first written and keeps everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from service_kit.event_log import (
+    TOPIC_ACTIONS,
+    TOPIC_GRAPH,
+    TOPIC_IN_NETWORK,
+    TOPIC_POSTS,
+    TOPIC_SERVED,
+    dead_letter_topic,
+)
+
+PARTITIONS_DEFAULT = 12  # divides into 1, 2, 3, 4, 6 and 12 shares of authors
+DAY_MS = 86_400_000
+FOR_EVER = -1
+# A record at RECORD_BYTES_MAX with its batch's header; Kafka's own default, but said here.
+MESSAGE_BYTES_MAX = 1_048_588
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """One topic as it is created. ``partitions``: None takes the deployment's number."""
+
+    name: str
+    key: str
+    retention_ms: int
+    partitions: int | None = None
+    config: Mapping[str, str] = field(default_factory=dict)
+
+
+def _with_dead_letters(*topics: TopicSpec) -> tuple[TopicSpec, ...]:
+    """Each topic and, beside it, the one where its unusable records are put aside."""
+    dead = [
+        TopicSpec(dead_letter_topic(t.name), "as the record's", 30 * DAY_MS, partitions=1)
+        for t in topics
+    ]
+    return (*topics, *dead)
+
+
+TOPICS = _with_dead_letters(
+    # As long as any index or store keeps a post, so that each can be filled again from here.
+    TopicSpec(TOPIC_POSTS, "author", 30 * DAY_MS),
+    TopicSpec(TOPIC_ACTIONS, "user", 30 * DAY_MS),
+    # A graph is the sum of all its edges: an old follow is as true as a new one.
+    TopicSpec(TOPIC_GRAPH, "user", FOR_EVER),
+    TopicSpec(TOPIC_SERVED, "viewer", 30 * DAY_MS),
+    # Longer than thunder keeps posts (2 days), so that a replica without a snapshot is complete.
+    TopicSpec(TOPIC_IN_NETWORK, "author", 4 * DAY_MS),
+)
