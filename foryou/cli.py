@@ -1,4 +1,4 @@
-"""The `foryou` command: demo, serve, feed, score, train, eval, bench.
+"""The `foryou` command: demo, serve, feed, health, score, train, eval, bench.
 
 Exit codes: 0 done, 1 failed, 2 called wrongly. Errors are one line; `foryou --debug …` shows the
 traceback too. What a command needs (JAX, numba, gRPC) is imported when it runs, so that `--help`
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from foryou.commands import bench, demo, evaluate, feed, score, train
+from foryou.commands import bench, demo, evaluate, feed, health, score, train
 from foryou.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 
 MANUAL = """An open For You feed: thunder, phoenix, home_mixer and the command that runs them.
@@ -39,6 +39,7 @@ def build_app(*, serve_flags: bool) -> typer.Typer:
     app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
     app.add_typer(_serve(serve_flags), name="serve")
     app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
+    app.command("health", epilog=health.EXAMPLES)(health.health)
     app.command("score", epilog=score.EXAMPLES)(score.score)
     app.add_typer(train.app(), name="train")
     app.add_typer(evaluate.app(), name="eval")
