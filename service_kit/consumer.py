@@ -76,6 +76,7 @@ class Consumer:
         self._failures = 0
         self._last_error = ""
         self._lag: dict[TopicPartition, int] = {}
+        self._handled: dict[TopicPartition, int] = {}
         self._committed_s = self._lag_read_s = float("-inf")
         self._uncommitted = False
 
@@ -83,6 +84,12 @@ class Consumer:
     def lag(self) -> dict[TopicPartition, int]:
         """Records not yet handled, by partition, as last measured."""
         return dict(self._lag)
+
+    @property
+    def handled(self) -> dict[TopicPartition, int]:
+        """Next offset of every partition after what was handled entirely, its poison put aside
+        too: where a consumer that keeps its results may start again."""
+        return dict(self._handled)
 
     async def run(self) -> None:
         """Consumes for ever; cancel to stop (what was handled is committed then).
@@ -164,6 +171,7 @@ class Consumer:
         return poisons
 
     async def _after_batch(self) -> None:
+        self._handled = dict(self._source.positions())
         await self._measure_lag()
         await self._commit()
         if self._failures:
