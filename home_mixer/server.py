@@ -14,8 +14,10 @@ from contextlib import suppress
 
 import grpc.aio
 
+from home_mixer.clients.circuit_breaker import Breakers
 from home_mixer.clients.embedded import EmbeddedFeatureStore
 from home_mixer.clients.grpc_channel import open_channel
+from home_mixer.clients.guarded import guarded_clients, guarded_method
 from home_mixer.params import ParamsStore
 from home_mixer.pipeline import Collaborators, build_pipeline
 from home_mixer.serving.servicer import Feed, ScoredPostsServicer
@@ -63,6 +65,7 @@ class HomeMixerProcess:
         self._clock = clock
         self._random = random_
         self._telemetry = Telemetry(metrics)
+        self._breakers = Breakers(settings.breaker_limits, clock, metrics)
         self._params = ParamsStore(settings.params)
         self._feed: Feed | None = None
         self._store: EmbeddedFeatureStore | None = None
@@ -97,13 +100,25 @@ class HomeMixerProcess:
         thunder = self._channel(settings.thunder_address, THUNDER)
         ranker = self._channel(settings.phoenix_address, RANKER)
         retrieval = self._channel(settings.retrieval_target, RETRIEVAL)
+        to = self._breakers.to
         pipeline, scorer = build_pipeline(
             settings,
             Collaborators(
-                clients=self._store.clients(),
-                thunder=thunder_pb2_grpc.InNetworkPostsServiceStub(thunder).GetInNetworkPosts,
-                retrieve=phoenix_pb2_grpc.RetrievalServiceStub(retrieval).Retrieve,
-                predict=phoenix_pb2_grpc.PredictionServiceStub(ranker).PredictNextActions,
+                clients=guarded_clients(
+                    self._store.clients(), self._breakers, settings.store_budget_ms
+                ),
+                thunder=guarded_method(
+                    thunder_pb2_grpc.InNetworkPostsServiceStub(thunder).GetInNetworkPosts,
+                    to("thunder", settings.thunder_budget_ms),
+                ),
+                retrieve=guarded_method(
+                    phoenix_pb2_grpc.RetrievalServiceStub(retrieval).Retrieve,
+                    to("retrieval", settings.retrieval_budget_ms),
+                ),
+                predict=guarded_method(
+                    phoenix_pb2_grpc.PredictionServiceStub(ranker).PredictNextActions,
+                    to("ranker", settings.ranker_budget_ms),
+                ),
                 events=self._log,
                 clock=self._clock,
             ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from home_mixer.clients.circuit_breaker import BreakerLimits
 from home_mixer.clients.lmdb_directory import MAP_BYTES_DEFAULT
 from service_kit.ranking_weights import DEFAULT_TABLE
 from service_kit.settings import PORT_MAX, ServiceSettings
@@ -67,11 +68,40 @@ class HomeMixerSettings(ServiceSettings):
     user_features_cache_viewers: int = Field(
         10_000, ge=0, le=10_000_000, description="viewers whose last known lists are kept for that"
     )
+    visibility_stale_seconds: int = Field(
+        60, ge=0, le=86_400, description="how old last known safety labels may be in an outage"
+    )
+    breaker_window_seconds: float = Field(
+        5.0, ge=0.1, le=300, description="over which a dependency's failures are counted"
+    )
+    breaker_failure_share: float = Field(
+        0.5, gt=0, le=1, description="of failed calls at which a dependency is left alone"
+    )
+    breaker_calls_min: int = Field(
+        10, ge=1, le=10_000, description="calls in the window below which failures prove nothing"
+    )
+    breaker_open_seconds: float = Field(
+        1.0, ge=0.05, le=300, description="before a dependency that was left alone is asked again"
+    )
+    breaker_probes: int = Field(
+        2, ge=1, le=100, description="good answers in a row after which it counts as back"
+    )
 
     @property
     def retrieval_target(self) -> str:
         """Where retrieval is called."""
         return self.retrieval_address or self.phoenix_address
+
+    @property
+    def breaker_limits(self) -> BreakerLimits:
+        """When a dependency is left alone, and when it is asked again."""
+        return BreakerLimits(
+            window_seconds=self.breaker_window_seconds,
+            failure_share=self.breaker_failure_share,
+            calls_min=self.breaker_calls_min,
+            open_seconds=self.breaker_open_seconds,
+            probes=self.breaker_probes,
+        )
 
 
 class IngesterSettings(ServiceSettings):
