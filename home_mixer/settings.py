@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from home_mixer.clients.circuit_breaker import BreakerLimits
@@ -13,10 +15,36 @@ from service_kit.settings import PORT_MAX, ServiceSettings
 MAP_BYTES_MIN, MAP_BYTES_MAX = 1 << 20, 1 << 44
 FEEDS_AT_ONCE = 32  # at 30 ms of one core each, more could not all be answered within a second
 ADDRESS = r"^\S+:\S+$"  # host:port, or a gRPC target such as dns:///host:port or unix:path
+REDIS_URL = r"^$|^rediss?(\+cluster)?://\S+$"
 FEATURE_MAP_DOC = "largest size of each feature map; the file grows with the data, not to this size"
 
 
-class HomeMixerSettings(ServiceSettings):
+class FeatureStoreSettings(ServiceSettings):
+    """Where the feature stores are: a directory of this machine, or Redis."""
+
+    feature_map_bytes: int = Field(
+        MAP_BYTES_DEFAULT, ge=MAP_BYTES_MIN, le=MAP_BYTES_MAX, description=FEATURE_MAP_DOC
+    )
+    redis_url: str = Field(
+        "",
+        pattern=REDIS_URL,
+        description="redis://, rediss:// or redis+cluster://host:port of the feature stores; "
+        "empty: the stores in DATA_DIR; also REDIS_URL",
+    )
+    redis_key_prefix: str = Field(
+        "foryou",
+        pattern=r"^[a-zA-Z0-9._-]{1,100}$",
+        description="first part of every key; one per deployment that shares a Redis",
+    )
+    redis_user_days: int = Field(
+        365,
+        ge=1,
+        le=3650,
+        description="how long blocks, follows and profiles of a user who stays away are kept",
+    )
+
+
+class HomeMixerSettings(FeatureStoreSettings):
     """Everything that a deployment decides about home_mixer; ranking has its own parameters."""
 
     model_config = SettingsConfigDict(env_prefix="HOME_MIXER__")
@@ -49,10 +77,15 @@ class HomeMixerSettings(ServiceSettings):
     max_concurrent_requests: int = Field(
         FEEDS_AT_ONCE, ge=1, le=10_000, description="feeds at once before RESOURCE_EXHAUSTED"
     )
-    feature_map_bytes: int = Field(
-        MAP_BYTES_DEFAULT, ge=MAP_BYTES_MIN, le=MAP_BYTES_MAX, description=FEATURE_MAP_DOC
+    feature_threads: int = Field(
+        4, ge=1, le=64, description="threads that read the feature stores in DATA_DIR"
     )
-    feature_threads: int = Field(4, ge=1, le=64, description="threads that read the feature stores")
+    redis_connections_max: int = Field(
+        64, ge=1, le=10_000, description="calls of Redis at once; on a cluster of every node"
+    )
+    cached_posts_max: int = Field(
+        100_000, ge=0, le=100_000_000, description="contents of posts kept in memory, with Redis"
+    )
     params: str = Field(
         DEFAULT_TABLE, description="name of a parameter table, or a .json or .toml file"
     )
@@ -104,20 +137,35 @@ class HomeMixerSettings(ServiceSettings):
         )
 
 
-class IngesterSettings(ServiceSettings):
+class IngesterSettings(FeatureStoreSettings):
     """The process that fills the feature stores from the event topics."""
 
     model_config = SettingsConfigDict(env_prefix="INGESTER__")
 
     batch_records: int = Field(20_000, ge=1, le=1_000_000, description="events a transaction")
+    share: str = Field(
+        "0/1",
+        pattern=r"^\d{1,4}/[1-9]\d{0,3}$",
+        description="i/n: of n ingesters the i-th, from 0, which reads partitions p with p % n == i",
+    )
     flush_interval_ms: float = Field(
         20.0, ge=0, le=10_000, description="how long a new event may wait for company"
-    )
-    feature_map_bytes: int = Field(
-        MAP_BYTES_DEFAULT, ge=MAP_BYTES_MIN, le=MAP_BYTES_MAX, description=FEATURE_MAP_DOC
     )
     post_retention_hours: int = Field(
         168, ge=1, le=24 * 365, description="how long posts are kept; reposts quote older ones"
     )
     trim_interval_seconds: float = Field(60.0, ge=1, le=86_400, description="between two trimmings")
     trim_posts_max: int = Field(10_000, ge=1, le=1_000_000, description="posts a trimming's batch")
+
+    @property
+    def share_of_partitions(self) -> tuple[int, int]:
+        """(i, n) of ``share``."""
+        number, shares = self.share.split("/")
+        return int(number), int(shares)
+
+    @model_validator(mode="after")
+    def _share_exists(self) -> Self:
+        number, shares = self.share_of_partitions
+        if number >= shares:
+            raise ValueError(f"share {self.share}: the first number is 0 to {shares - 1}")
+        return self

@@ -36,3 +36,17 @@ def test_an_address_that_nobody_could_ever_answer_is_refused(address: str) -> No
     with pytest.raises(SettingsError, match=r"HOME_MIXER__THUNDER_ADDRESS.*host:port of thunder"):
         HomeMixerSettings.load(thunder_address=address)
     assert HomeMixerSettings.load(thunder_address="dns:///thunder:50052", retrieval_address="")
+
+
+def test_a_share_that_no_ingester_can_have_is_refused() -> None:
+    assert IngesterSettings.load(share="1/2").share_of_partitions == (1, 2)
+    with pytest.raises(SettingsError, match="the first number is 0 to 1"):
+        IngesterSettings.load(share="2/2")
+
+
+def test_the_stores_of_redis_are_named_as_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://cache:6379/1")
+    assert HomeMixerSettings.load().redis_url == "redis://cache:6379/1"
+    assert IngesterSettings.load().redis_url == "redis://cache:6379/1"
+    with pytest.raises(SettingsError, match=r"HOME_MIXER__REDIS_URL.*redis://"):
+        HomeMixerSettings.load(redis_url="cache:6379")
