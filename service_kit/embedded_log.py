@@ -15,15 +15,28 @@ import fcntl
 import os
 import re
 import threading
-import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from service_kit.event_log import Entry, Record, Start, TopicPartition
-from service_kit.log_format import SEGMENT_BYTES_MAX, LogCorruptedError, check_size, encode_frames
+from service_kit.event_log import (
+    Entry,
+    Record,
+    Start,
+    TopicPartition,
+    check_share,
+    check_size,
+)
+from service_kit.log_format import SEGMENT_BYTES_MAX, LogCorruptedError, encode_frames
 from service_kit.log_groups import GroupOffsets
-from service_kit.log_reader import Cursor, EndTracker, has_more, read_records, segment_path
+from service_kit.log_reader import (
+    Cursor,
+    EndTracker,
+    has_more,
+    read_records,
+    segment_path,
+    segments,
+)
 
 __all__ = ["EmbeddedLogSource", "EmbeddedLogWriter", "LogCorruptedError"]
 
@@ -84,8 +97,9 @@ class EmbeddedLogWriter:
                 writers[0].append(entries)
                 return
             shares: list[list[Entry]] = [[] for _ in writers]
-            for entry in entries:
-                shares[zlib.crc32(entry[0]) % len(writers)].append(entry)
+            places = partitions_of([entry[0] for entry in entries], len(writers))
+            for place, entry in zip(places, entries, strict=True):
+                shares[place].append(entry)
             for writer, share in zip(writers, shares, strict=True):
                 writer.append(share)
 
@@ -200,13 +214,16 @@ class EmbeddedLogSource:
         *,
         group: str | None = None,
         start: Start = "earliest",
+        share: tuple[int, int] = (0, 1),
     ) -> None:
         """``start``: where partitions that exist now begin; ``committed`` needs a ``group`` and
-        falls back to the earliest record where the group has committed nothing."""
+        falls back to the earliest record where the group has committed nothing. ``share`` (i, n):
+        only the partitions p with p % n == i."""
         if start == "committed" and group is None:
             raise ValueError('start="committed" needs a group: pass group="name"')
         self._directory = Path(directory)
         self._topics = [check_topic(topic) for topic in topics]
+        self._share = share
         self._group = GroupOffsets(self._directory / GROUPS_DIRECTORY, group) if group else None
         self._cursors: dict[TopicPartition, Cursor] = {}
         self._ends: dict[TopicPartition, EndTracker] = {}
@@ -237,6 +254,9 @@ class EmbeddedLogSource:
 
     def positions(self) -> dict[TopicPartition, int]:
         return {at: cursor.offset for at, cursor in self._cursors.items()}
+
+    async def start_offsets(self) -> dict[TopicPartition, int]:
+        return await asyncio.to_thread(lambda: {at: self._start(at) for at in self._existing()})
 
     async def end_offsets(self) -> dict[TopicPartition, int]:
         return await asyncio.to_thread(lambda: {at: self._end(at) for at in self._existing()})
@@ -271,7 +291,16 @@ class EmbeddedLogSource:
         return records, cursors
 
     def _existing(self) -> list[TopicPartition]:
-        return [(t, p) for t in self._topics for p in partition_numbers(self._directory, t)]
+        found: list[TopicPartition] = []
+        part, parts = self._share
+        for topic in self._topics:
+            numbers = partition_numbers(self._directory, topic)
+            check_share(self._share, topic, len(numbers))
+            found += [(topic, number) for number in numbers if number % parts == part]
+        return found
+
+    def _start(self, at: TopicPartition) -> int:
+        return next(iter(segments(partition_dir(self._directory, *at))), 0)
 
     def _end(self, at: TopicPartition) -> int:
         tracker = self._ends.setdefault(at, EndTracker(partition_dir(self._directory, *at)))

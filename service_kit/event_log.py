@@ -39,11 +39,24 @@ class RecordTooLargeError(ValueError):
     """An event above ``RECORD_BYTES_MAX``; nothing of its batch was appended."""
 
 
+class LogUnavailableError(ConnectionError):
+    """The log does not answer now; nothing is wrong with the events: try again later."""
+
+
+class TopicError(RuntimeError):
+    """A topic is missing or its partitions do not fit; the message says how to mend it."""
+
+
 class EventSink(Protocol):
-    """Where events go."""
+    """Where events go. Each call raises LogUnavailableError when the log stays away too long
+    (what was being appended may or may not be there then: append it again), TopicError for a
+    topic that cannot be written, and RecordTooLargeError before anything is appended."""
 
     async def append(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
-        """Appends one event; visible to readers on return, durable after ``flush``."""
+        """Appends one event; visible to readers on return, durable after ``flush``.
+
+        ``timestamp_ms``: when it happened. Kafka's topics are made to stamp arrival instead.
+        """
         ...
 
     async def append_many(self, topic: str, entries: Sequence[Entry]) -> None:
@@ -71,6 +84,10 @@ class EventSource(Protocol):
         """Next offset to read of every partition known so far."""
         ...
 
+    async def start_offsets(self) -> Mapping[TopicPartition, int]:
+        """Offset of the oldest event that is still kept, of every partition that exists now."""
+        ...
+
     async def end_offsets(self) -> Mapping[TopicPartition, int]:
         """Offset after the newest event of every partition that exists now."""
         ...
@@ -84,6 +101,26 @@ class EventSource(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def check_size(topic: str, entry: Entry) -> None:
+    """Raises RecordTooLargeError for an event that readers could not be asked to hold."""
+    size = len(entry[0]) + len(entry[1])
+    if size > RECORD_BYTES_MAX:
+        raise RecordTooLargeError(
+            f"record of {size} bytes for {topic}: at most {RECORD_BYTES_MAX} (key + value); "
+            "split the event or keep large payloads outside the log"
+        )
+
+
+def check_share(share: tuple[int, int], topic: str, partitions: int) -> None:
+    """Raises TopicError where ``partitions`` cannot be dealt out to the shares of authors."""
+    if partitions % share[1]:
+        raise TopicError(
+            f"{topic} has {partitions} partitions, which cannot be dealt out to {share[1]} shares: "
+            f"a multiple of {share[1]} is needed; create the topic with one "
+            "(foryou topics --partitions N), or run another number of shares"
+        )
 
 
 def event_key(entity_id: int) -> bytes:

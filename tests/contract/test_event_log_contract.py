@@ -142,3 +142,10 @@ async def test_an_oversize_event_is_refused_with_its_whole_batch(log_backend: An
     await sink.append_many(A, [(b"", b"x" * RECORD_BYTES_MAX, 0)])
     records = await read(log_backend.source([A]), 1)
     assert len(records[0].value) == RECORD_BYTES_MAX
+
+
+async def test_a_log_that_dropped_nothing_starts_at_nought(log_backend: Any) -> None:
+    """A reader that kept its own position compares it with this: what lies before is gone."""
+    await log_backend.sink().append_many(A, entries(3))
+    source = log_backend.source([A])
+    assert await source.start_offsets() == {(A, 0): 0}
