@@ -37,6 +37,7 @@ from service_kit.log_reader import (
     segment_path,
     segments,
 )
+from service_kit.partitions import partitions_of
 
 __all__ = ["EmbeddedLogSource", "EmbeddedLogWriter", "LogCorruptedError"]
 

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from service_kit.event_log import RECORD_BYTES_MAX, Entry, Record, RecordTooLargeError
+from service_kit.event_log import Entry, Record
 
 FRAME_MAGIC = b"FYL1"
 HEADER = struct.Struct("<4sIIQI")
@@ -71,16 +71,6 @@ class FrameHeader:
 def segment_name(base_offset: int) -> str:
     """File name of the segment whose first record has ``base_offset``."""
     return f"{base_offset:020d}{SEGMENT_SUFFIX}"
-
-
-def check_size(topic: str, entry: Entry) -> None:
-    """Raises RecordTooLargeError for an event that readers could not be asked to hold."""
-    size = len(entry[0]) + len(entry[1])
-    if size > RECORD_BYTES_MAX:
-        raise RecordTooLargeError(
-            f"record of {size} bytes for {topic}: at most {RECORD_BYTES_MAX} (key + value); "
-            "split the event or keep large payloads outside the log"
-        )
 
 
 def encode_frames(base_offset: int, entries: Sequence[Entry]) -> tuple[bytes, int]:
