@@ -17,6 +17,7 @@ import typer
 
 from foryou.commands import bench, demo, evaluate, feed, health, score, train
 from foryou.errors import EXIT_FAILED, EXIT_USAGE, CommandError
+from service_kit.signals import leave_on_signals
 
 MANUAL = """An open For You feed: thunder, phoenix, home_mixer and the command that runs them.
 
@@ -49,7 +50,10 @@ def build_app(*, serve_flags: bool) -> typer.Typer:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Runs the command with `arguments` (the process's own by default) and exits with its code."""
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if "serve" in given:
+        leave_on_signals()  # a service's imports take seconds; its own life takes over from there
+    sys.exit(run(given))
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 EXIT_USAGE = 2  # what a shell expects of a command that was called wrongly
 MESSAGE_BYTES_MAX = 128 << 20  # the original's limit for one gRPC message
 PORT_MAX = 65_535
+FLUSH_SHARE = 0.25  # side effects and commits take milliseconds; calls up to a second
 # Names that the field's other tools read too: settings without a service's prefix.
 STANDARD_VARIABLES = {
     "kafka_bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
@@ -86,7 +87,19 @@ class ServiceSettings(BaseSettings):
         0, ge=-1, le=PORT_MAX, description="HTTP port of /metrics; 0 picks a free one, -1 is off"
     )
     drain_seconds: float = Field(
-        10.0, ge=0, le=600, description="how long running calls may finish after SIGTERM"
+        10.0, ge=1, le=600, description="longest time from SIGTERM to the end, all included"
+    )
+    lame_duck_seconds: float = Field(
+        0.5,
+        ge=0,
+        le=300,
+        description="part of it: NOT_SERVING, yet still answering, until clients have looked away",
+    )
+    connection_seconds_max: int = Field(
+        300,
+        ge=1,
+        le=86_400,
+        description="clients connect again after this long, and so find replicas that were added",
     )
     max_message_bytes: int = Field(
         MESSAGE_BYTES_MAX, ge=1024, le=MESSAGE_BYTES_MAX, description="largest gRPC message"
@@ -109,6 +122,11 @@ class ServiceSettings(BaseSettings):
     kafka_topic_prefix: str = Field(
         "", pattern=r"^[a-zA-Z0-9._-]{0,100}$", description="put before every topic's name in Kafka"
     )
+
+    @property
+    def flush_seconds(self) -> float:
+        """The part of ``drain_seconds`` that running calls leave to what must be flushed."""
+        return self.drain_seconds * FLUSH_SHARE
 
     @property
     def log_dir(self) -> Path:

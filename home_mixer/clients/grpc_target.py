@@ -76,7 +76,7 @@ def service_config(service: str) -> dict[str, Any]:
                     "initialBackoff": f"{BACKOFF_S_MIN}s",
                     "maxBackoff": f"{BACKOFF_S_MAX}s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"],
+                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
                 },
             }
         ],
