@@ -1,9 +1,10 @@
-"""The demo: a synthetic world, every service as a process, both models, one explained feed.
+"""The demo: a synthetic world, every service, both models, one explained feed.
 
-    world → event log → services follow it ∥ both trainings → models swapped in → feed → quality
+    world → events → services follow them ∥ both trainings → models swapped in → feed → quality
 
-What the world knows in secret (tastes, qualities) reaches no process: services and trainings see
-the event log alone. The order above is also the order of `phases`.
+Its services are its own processes (`LocalServices`) or run already (`RunningServices`). What the
+world knows in secret (tastes, qualities) reaches no process: services and trainings see the events
+alone. The order above is also the order of `phases`.
 """
 
 from __future__ import annotations
@@ -12,33 +13,28 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from foryou.children import Child, Children
+from foryou.children import Children
 from foryou.errors import CommandError, UsageError
 from foryou.judging import judge_feeds
 from foryou.phases import Phase, Phases
 from foryou.promises import broken_promises
 from foryou.quality import Captured, choose_demo_viewer
-from foryou.waiting import until_serving
 from foryou.world import World, WorldConfig, generate
 from foryou.world.events import write_world
 from home_mixer.client import AsyncHomeMixerClient, FeedError, scored_posts_query
 from protos import home_mixer_pb2
-from service_kit.embedded_log import EmbeddedLogWriter
+from service_kit.event_logs import open_sink
+from service_kit.settings import ServiceSettings
 
-START_SECONDS_MAX = 60.0  # until a process tells its address; imports and nothing else
-CATCH_UP_SECONDS_MAX = 180.0  # until the log is ingested, on a slow machine
-SWAP_SECONDS_MAX = 180.0  # until a checkpoint is loaded and its programs are compiled
 TRAIN_SECONDS_EXTRA = 180.0  # reading the log, imports and writing, beyond the training itself
 # The towers need fewer steps than the ranker; while they compile in phoenix, the ranker goes on.
 RETRIEVAL_SHARE = 0.55
 FEED_SECONDS_MAX = 10.0
 FEED_ATTEMPTS_SECONDS = 30.0
-RANKER_SERVICE = "foryou.phoenix.v1.PredictionService"
-RETRIEVAL_SERVICE = "foryou.phoenix.v1.RetrievalService"
 POSTS_MIN = 20  # a shorter feed is a failure of the demo
 
 
@@ -69,30 +65,46 @@ class DemoResult:
     training: Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Service:
-    child: Child
-    address: str
+class Services(Protocol):
+    """The suite that the demo loads, trains and asks."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What a training needs beside this process's environment, to read the same events."""
+        ...
+
+    async def prepare(self) -> ServiceSettings:
+        """Where the events go; UsageError when there are some already."""
+        ...
+
+    async def caught_up(self) -> Mapping[str, str]:
+        """Returns the addresses, home-mixer's among them, once all events are handled."""
+        ...
+
+    async def swapped(self) -> None:
+        """Returns once phoenix serves both models."""
+        ...
 
 
-async def run_demo(options: DemoOptions, children: Children, phases: Phases) -> DemoResult:
-    """Everything up to the judged feeds; the children go on serving.
+async def run_demo(
+    options: DemoOptions, services: Services, children: Children, phases: Phases
+) -> DemoResult:
+    """Everything up to the judged feeds; the services go on serving.
 
-    Raises CommandError when a part fails, UsageError for a directory that is in use.
+    Raises CommandError when a part fails, UsageError for a log that is in use.
     """
-    world = await _make_world(options, phases)
+    settings = await services.prepare()
+    world = await _make_world(options, settings, phases)
     viewer_id = _viewer(world, options.viewer_id)
-    training = asyncio.create_task(_train(options, world, children, phases))
+    training = asyncio.create_task(_train(options, world, services, children, phases))
     try:
-        services = await _serve(options, children, phases)
+        addresses = await services.caught_up()
         trained = await training
     finally:
         training.cancel()
     with phases.phase("swap", "phoenix loads, compiles and swaps in both models"):
-        await _ready(services["phoenix"], RANKER_SERVICE, SWAP_SECONDS_MAX)
-        await _ready(services["phoenix"], RETRIEVAL_SERVICE, SWAP_SECONDS_MAX)
-    address = services["home-mixer"].address
-    async with AsyncHomeMixerClient(address, timeout_s=FEED_SECONDS_MAX) as client:
+        await services.swapped()
+    async with AsyncHomeMixerClient(addresses["home-mixer"], timeout_s=FEED_SECONDS_MAX) as client:
         with phases.phase("feed", f"fetching the feed of viewer {viewer_id}"):
             version = str(trained["ranker"]["model_version"])
             response = await _first_feed(client, world, viewer_id, version)
@@ -107,32 +119,23 @@ async def run_demo(options: DemoOptions, children: Children, phases: Phases) -> 
         first_feed_seconds=first_feed_seconds,
         phases=tuple(phases.done),
         captured=captured,
-        addresses={name: service.address for name, service in services.items()},
+        addresses=addresses,
         training=trained,
     )
 
 
-async def _make_world(options: DemoOptions, phases: Phases) -> World:
-    log_dir = options.data_dir / "log"
-    if log_dir.exists():
-        raise UsageError(
-            f"--data-dir {options.data_dir} already holds an event log; choose an empty directory"
-        )
+async def _make_world(options: DemoOptions, settings: ServiceSettings, phases: Phases) -> World:
     with phases.phase("world", f"making a world of {options.users} users"):
         config = WorldConfig(seed=options.seed, users=options.users, now_ms=options.now_ms)
         world = await asyncio.to_thread(generate, config)
     with phases.phase("log", "writing its events to the log"):
-        counts = await asyncio.to_thread(_write, world, log_dir)
-        phases.say(f"{counts} events, {len(world.impressions)} impressions")
+        sink = await open_sink(settings)
+        try:
+            counts = await write_world(world, sink)
+        finally:
+            await sink.close()
+        phases.say(f"{counts.total} events, {len(world.impressions)} impressions")
     return world
-
-
-def _write(world: World, log_dir: Path) -> int:
-    writer = EmbeddedLogWriter(log_dir)
-    try:
-        return write_world(world, writer).total
-    finally:
-        writer.close_sync()
 
 
 def _viewer(world: World, wanted: int | None) -> int:
@@ -147,53 +150,8 @@ def _viewer(world: World, wanted: int | None) -> int:
     return wanted
 
 
-async def _serve(options: DemoOptions, children: Children, phases: Phases) -> dict[str, _Service]:
-    """All four services, ready but for phoenix, which has no models yet."""
-    with phases.phase("start", "starting thunder, phoenix, the ingester and home_mixer"):
-        services = await _start_services(children, options.data_dir)
-    with phases.phase("ingest", "thunder and the ingester catch up with the log"):
-        for name in ("thunder", "ingester", "home-mixer"):
-            await _ready(services[name])
-    return services
-
-
-async def _start_services(children: Children, data_dir: Path) -> dict[str, _Service]:
-    """Starts all four; home_mixer last, for it is told where the others listen."""
-    common = ["--data-dir", str(data_dir), "--grpc-port", "0"]
-    started = {
-        name: await children.start(name, ["serve", name, *common])
-        for name in ("thunder", "phoenix", "ingester")
-    }
-    services = {name: await _announced(child) for name, child in started.items()}
-    mixer = await children.start(
-        "home-mixer",
-        [
-            *("serve", "home-mixer", *common),
-            *("--thunder-address", services["thunder"].address),
-            *("--phoenix-address", services["phoenix"].address),
-        ],
-    )
-    services["home-mixer"] = await _announced(mixer)
-    return services
-
-
-async def _announced(child: Child) -> _Service:
-    """A server says where it listens in its first line of standard output."""
-    said = await child.first_json(START_SECONDS_MAX)
-    address = said.get("grpc_address")
-    if not isinstance(address, str):
-        raise child.failed(f"announced {said} without a grpc_address")
-    return _Service(child, address)
-
-
-async def _ready(
-    service: _Service, name: str = "", timeout_s: float = CATCH_UP_SECONDS_MAX
-) -> None:
-    await until_serving(service.child, service.address, timeout_s, name)
-
-
 async def _train(
-    options: DemoOptions, world: World, children: Children, phases: Phases
+    options: DemoOptions, world: World, services: Services, children: Children, phases: Phases
 ) -> dict[str, dict[str, Any]]:
     """Trains both models at once, each in its own process; the results by model."""
     seconds = {
@@ -210,6 +168,7 @@ async def _train(
                     *("--seconds", f"{seconds[model]:g}", "--seed", str(options.seed)),
                     *("--until-ms", str(world.config.cutoff_ms)),
                 ],
+                dict(services.environment),
             )
             return await child.finish(seconds[model] + TRAIN_SECONDS_EXTRA)
 

@@ -16,19 +16,23 @@ POLL_SECONDS = 0.1
 CALL_SECONDS = 2.0
 
 
-async def until_serving(child: Child, address: str, timeout_s: float, service: str = "") -> None:
+async def until_serving(
+    child: Child | None, address: str, timeout_s: float, service: str = ""
+) -> None:
     """Returns once `service` ("" for the whole process) is SERVING at `address`.
 
-    Raises CommandError, with the end of the child's log, when it ends or takes too long.
+    Raises CommandError when that takes too long or when the child, if it is one, ends; then with
+    the end of its log.
     """
     end_s = time.monotonic() + timeout_s
     async with grpc.aio.insecure_channel(address) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         while not await _serving(stub, service):
-            if child.exit_code is not None:
+            if child is not None and child.exit_code is not None:
                 raise child.failed(f"ended with exit code {child.exit_code}")
             if time.monotonic() > end_s:
-                raise child.failed(f"was not ready within {timeout_s:.0f} s")
+                late = f"was not ready within {timeout_s:.0f} s"
+                raise child.failed(late) if child else CommandError(f"{service or address} {late}")
             await asyncio.sleep(POLL_SECONDS)
 
 

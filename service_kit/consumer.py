@@ -214,10 +214,11 @@ class Consumer:
         if now_s - self._lag_read_s < self._options.lag_interval_s:
             return
         self._lag_read_s = now_s
-        positions = self._source.positions()
+        positions, measured_ms = self._source.positions(), self._clock.now_ms()
         for at, end in (await self._source.end_offsets()).items():
             self._lag[at] = max(0, end - positions.get(at, 0))
             self._metrics.lag.labels(at[0], str(at[1])).set(self._lag[at])
+        self._metrics.lag_measured.labels(self._name).set(measured_ms / 1000)
 
     async def _commit(self, force: bool = False) -> None:
         now_s = self._clock.monotonic_s()
@@ -236,6 +237,7 @@ class ConsumerMetrics:
     restarts: Counter
     batch_seconds: Histogram
     lag: Gauge
+    lag_measured: Gauge
 
     @staticmethod
     def of(metrics: Metrics) -> ConsumerMetrics:
@@ -251,4 +253,9 @@ class ConsumerMetrics:
             metrics.counter("consumer_restarts_total", "Batches that failed", by_consumer),
             metrics.histogram("consumer_batch_seconds", "Time to handle a batch", by_consumer),
             metrics.gauge("consumer_lag_records", "Records not handled", ["topic", "partition"]),
+            metrics.gauge(
+                "consumer_lag_measured_timestamp_seconds",
+                "When the lag was last measured: one that hangs in a batch measures none",
+                by_consumer,
+            ),
         )

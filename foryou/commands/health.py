@@ -13,11 +13,14 @@ EXAMPLES = (
     "`foryou health 127.0.0.1:50053 --service foryou.phoenix.v1.PredictionService`. "
     "Exit codes: 0 healthy, 1 not, 2 called wrongly."
 )
+ADDRESS_VARIABLE = "FORYOU_HEALTH_ADDRESS"  # for an image whose health check has no arguments
 TIMEOUT_SECONDS = 5.0  # a busy machine is not a dead one
 
 
 def health(
-    address: Annotated[str, typer.Argument(help="host:port, or another gRPC target.")],
+    address: Annotated[
+        str, typer.Argument(help="host:port, or another gRPC target.", envvar=ADDRESS_VARIABLE)
+    ],
     service: Annotated[
         str, typer.Option(help="Full name of one gRPC service. [default: the whole process]")
     ] = "",

@@ -1,4 +1,7 @@
-"""`foryou train ranker|retrieval`: a model from the event log, or from a Parquet of impressions."""
+"""`foryou train ranker|retrieval`: a model from the events, or from a Parquet of impressions.
+
+The events are Kafka's where KAFKA_BOOTSTRAP_SERVERS names brokers, else those of DATA_DIR/log.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,9 @@ SECONDS_DEFAULT = 60.0
 Config = TypeVar("Config")
 
 DataDir = Annotated[Path, typer.Option(help="Directory that the services share.")]
-Log = Annotated[Path | None, typer.Option(help="Event log to read. [default: DATA_DIR/log]")]
+Log = Annotated[
+    Path | None, typer.Option(help="Event log to read. [default: Kafka, or DATA_DIR/log]")
+]
 Parquet = Annotated[Path | None, typer.Option(help="Impressions to read instead of the log.")]
 Preset = Annotated[str, typer.Option(help="Size of the model: nano, demo or mid.")]
 Seconds = Annotated[float | None, typer.Option(help="Time budget. [default: 60 without --steps]")]
@@ -73,7 +78,7 @@ def ranker(
 
     config = _config(ranker_preset, preset)
     options = _options(demo_ranker_options, seconds, steps, seed, checkpoint_every)
-    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
+    impressions = _impressions(data_dir, log, parquet, until_ms)
 
     result = train_ranker(
         impressions,
@@ -113,7 +118,7 @@ def retrieval(
         raise UsageError(f"--start: {error}") from error
     config = _config(retrieval_preset, preset)
     options = _options(demo_retrieval_options, seconds, steps, seed, checkpoint_every)
-    impressions = _impressions(log or data_dir / "log", parquet, until_ms)
+    impressions = _impressions(data_dir, log, parquet, until_ms)
 
     result = train_retrieval(
         impressions,
@@ -149,7 +154,9 @@ def _options(
         raise UsageError(str(error)) from error
 
 
-def _impressions(log: Path, parquet: Path | None, until_ms: int | None) -> Impressions:
+def _impressions(
+    data_dir: Path, log: Path | None, parquet: Path | None, until_ms: int | None
+) -> Impressions:
     """What to learn from; CommandError where there is nothing."""
     if parquet is not None:
         if until_ms is not None:
@@ -160,15 +167,26 @@ def _impressions(log: Path, parquet: Path | None, until_ms: int | None) -> Impre
         from phoenix.data.impressions import Impressions
 
         return Impressions.read_parquet(parquet)
-    from phoenix.data.join import impressions_from_log
-
-    impressions = impressions_from_log(log, until_ms)
+    place, impressions = _from_events(data_dir, log, until_ms)
     if not (impressions.weight > 0).any():
         raise CommandError(
-            f"{log} holds no served post old enough to train on; make some traffic first "
-            "(`foryou demo` does), or name another directory with --log"
+            f"{place} holds no served post old enough to train on; make some traffic first "
+            "(`foryou demo` does), or name another log with --log or KAFKA_BOOTSTRAP_SERVERS"
         )
     return impressions
+
+
+def _from_events(data_dir: Path, log: Path | None, until_ms: int | None) -> tuple[str, Impressions]:
+    """Where the events are, in words, and what they make."""
+    from foryou.settings import deployment
+    from phoenix.data.join import impressions_from_deployment, impressions_from_log
+
+    if log is not None:
+        return str(log), impressions_from_log(log, until_ms)
+    settings = deployment(data_dir)
+    brokers = settings.kafka_bootstrap_servers
+    place = f"Kafka at {brokers}" if brokers else str(settings.log_dir)
+    return place, impressions_from_deployment(settings, until_ms)
 
 
 def _finish(result: TrainingResult, as_json: bool) -> None:

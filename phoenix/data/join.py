@@ -32,10 +32,22 @@ from phoenix.data.sequence import aggregate, gives_dwell, greatest_seconds, with
 from protos import events_pb2
 from service_kit.action_list import ACTION_INDEX, ACTION_NAMES, MODEL_ACTIONS
 from service_kit.embedded_log import EmbeddedLogSource
-from service_kit.event_log import TOPIC_ACTIONS, TOPIC_POSTS, TOPIC_SERVED
+from service_kit.event_log import (
+    TOPIC_ACTIONS,
+    TOPIC_POSTS,
+    TOPIC_SERVED,
+    EventSource,
+    Record,
+    TopicPartition,
+)
+from service_kit.event_logs import open_source
+from service_kit.settings import ServiceSettings
 
 ATTRIBUTION_WINDOW_MS = 1_800_000  # half an hour: a session; later returns have other causes
+TRAINING_TOPICS = (TOPIC_SERVED, TOPIC_ACTIONS, TOPIC_POSTS)
 POLL_RECORDS_MAX = 50_000  # some 10 MB of served events at a time
+POLL_SECONDS_MAX = 0.5
+SILENCE_SECONDS_MAX = 60.0  # a leader's election is over well before
 END_OF_TIME_MS = np.iinfo(np.int64).max // 2  # no `until_ms`; half, so that windows can be added
 
 
@@ -74,13 +86,34 @@ def impressions_from_log(
     return join_log(log_dir, until_ms, action_names).impressions
 
 
+def impressions_from_deployment(
+    settings: ServiceSettings,
+    until_ms: int | None = None,
+    action_names: Sequence[str] = MODEL_ACTIONS,
+) -> Impressions:
+    """Training data of a deployment's topics as they are now, in Kafka where brokers are named.
+
+    Not from within a running event loop. ValueError when DATA_DIR holds no log, TimeoutError when
+    Kafka stops giving what it says it has.
+    """
+    if not settings.kafka_bootstrap_servers:
+        return impressions_from_log(settings.log_dir, until_ms, action_names)
+
+    async def read() -> EventColumns:
+        return await _read_all(await open_source(settings, TRAINING_TOPICS))
+
+    return join_columns(
+        asyncio.run(read()), until_ms=until_ms, action_names=action_names
+    ).impressions
+
+
 def join_log(
     log_dir: Path, until_ms: int | None = None, action_names: Sequence[str] = MODEL_ACTIONS
 ) -> JoinResult:
     """As `impressions_from_log`, with counts; ValueError when the directory is no log."""
     if not log_dir.is_dir():
         raise ValueError(f"{log_dir} is no directory; expected the embedded event log's")
-    columns = asyncio.run(_read_log(log_dir))
+    columns = asyncio.run(_read_all(EmbeddedLogSource(log_dir, TRAINING_TOPICS)))
     return join_columns(columns, until_ms=until_ms, action_names=action_names)
 
 
@@ -211,19 +244,38 @@ def _positions(action_names: Sequence[str]) -> NDArray[np.int64]:
     return np.array([ACTION_INDEX[name] for name in action_names], dtype=np.int64)
 
 
-async def _read_log(log_dir: Path) -> EventColumns:
-    """Everything that the three topics hold at the time of the call."""
+async def _read_all(source: EventSource) -> EventColumns:
+    """Everything that the topics hold at the time of the call; closes the source."""
     columns = EventColumns()
-    source = EmbeddedLogSource(
-        log_dir, [TOPIC_SERVED, TOPIC_ACTIONS, TOPIC_POSTS], start="earliest"
-    )
+    loop = asyncio.get_running_loop()
     try:
         end = await source.end_offsets()
+        silent_since_s = loop.time()
         while any(source.positions().get(at, 0) < offset for at, offset in end.items()):
-            records = await source.poll(POLL_RECORDS_MAX, timeout_s=0.0)
-            columns.add_served_bytes(r.value for r in records if r.topic == TOPIC_SERVED)
-            columns.add_action_bytes(r.value for r in records if r.topic == TOPIC_ACTIONS)
-            columns.add_post_bytes(r.value for r in records if r.topic == TOPIC_POSTS)
+            records = await source.poll(POLL_RECORDS_MAX, POLL_SECONDS_MAX)
+            _add(columns, records)
+            if records:
+                silent_since_s = loop.time()
+            elif loop.time() - silent_since_s > SILENCE_SECONDS_MAX:
+                raise TimeoutError(_behind(source.positions(), end))
     finally:
         await source.close()
     return columns
+
+
+def _add(columns: EventColumns, records: Sequence[Record]) -> None:
+    columns.add_served_bytes(r.value for r in records if r.topic == TOPIC_SERVED)
+    columns.add_action_bytes(r.value for r in records if r.topic == TOPIC_ACTIONS)
+    columns.add_post_bytes(r.value for r in records if r.topic == TOPIC_POSTS)
+
+
+def _behind(positions: Mapping[TopicPartition, int], end: Mapping[TopicPartition, int]) -> str:
+    behind = [
+        f"{topic}[{partition}] at {positions.get((topic, partition), 0)} of {offset}"
+        for (topic, partition), offset in end.items()
+        if positions.get((topic, partition), 0) < offset
+    ]
+    return (
+        f"no event came for {SILENCE_SECONDS_MAX:.0f} s though there are more: "
+        f"{', '.join(behind)}; is every broker up?"
+    )

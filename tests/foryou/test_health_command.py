@@ -53,6 +53,13 @@ def test_a_process_that_does_not_serve_is_unhealthy_and_says_where_to_look(serve
     assert said.out == ""
 
 
+def test_an_image_may_give_the_address_by_its_environment(server, monkeypatch):
+    """A Dockerfile's HEALTHCHECK is one command for every service."""
+    server.servicer.set("", SERVING)
+    monkeypatch.setenv("FORYOU_HEALTH_ADDRESS", server.address)
+    assert run(["health"]) == 0
+
+
 def test_alive_asks_for_an_answer_only(server):
     """A phoenix without models is up: it waits for the training that its health would block."""
     server.servicer.set("", NOT_SERVING)

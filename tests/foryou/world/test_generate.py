@@ -14,12 +14,12 @@ from service_kit.embedded_log import EmbeddedLogWriter
 from service_kit.snowflake import timestamps_ms
 
 
-def test_equal_configurations_write_equal_logs(world, world_config, tmp_path):
+async def test_equal_configurations_write_equal_logs(world, world_config, tmp_path):
     """Else nobody could reproduce a demo's feed from its seed."""
     for name, made in (("first", world), ("second", generate(world_config))):
         writer = EmbeddedLogWriter(tmp_path / name)
-        write_world(made, writer)
-        writer.close_sync()
+        await write_world(made, writer)
+        await writer.close()
     first = {path.relative_to(tmp_path / "first") for path in (tmp_path / "first").rglob("*.log")}
     assert first
     for path in first:
