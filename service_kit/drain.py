@@ -28,6 +28,10 @@ Hook = Callable[[], Awaitable[None]]
 LAST_BYTES_SECONDS = 0.25
 
 
+class CutError(Exception):
+    """``on_drain`` had to leave work undone; raised after it has closed what it owns."""
+
+
 class Drain:
     """One process's drain; make it when the service starts."""
 
@@ -68,6 +72,9 @@ class Drain:
             try:
                 await asyncio.wait_for(on_drain(), max(0.0, self._left_s()))
             except TimeoutError:
+                self._cut("flush", 1)
+            except CutError as error:
+                logger.error("not all was flushed", extra={"reason": str(error)})
                 self._cut("flush", 1)
             except Exception:  # the rest of the process still ends in order
                 logger.exception("the service's own end failed")
