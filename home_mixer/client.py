@@ -6,6 +6,13 @@ It needs grpcio and protobuf alone.
         feed = client.get_scored_posts(42)
         for post in feed.posts:
             print(post.post_id, post.score)
+
+``address`` may name several replicas: "10.0.0.1:50051,10.0.0.2:50051", or a gRPC target such as
+``dns:///home-mixer:50051``. Each call goes to the next one that serves; when its replica dies,
+another gets it, within the same ``timeout_s``. Asking twice is safe: a feed is computed anew each
+time, and what a request leaves behind (served posts, the served event) is under its own id. At
+worst the answer was on its way when its replica died: its posts then count as served, as they
+would had the caller died, and the repeated request brings the next best.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from typing import Protocol, Self
 import grpc
 import grpc.aio
 
+from home_mixer.clients.grpc_target import channel_options, target_of
 from protos import home_mixer_pb2 as pb
 from protos import home_mixer_pb2_grpc
 
@@ -25,11 +33,8 @@ DEFAULT_ADDRESS = "127.0.0.1:50051"
 DEFAULT_TIMEOUT_S = 2.0  # twice the service's own budget
 MESSAGE_BYTES_MAX = 128 << 20
 
-_OPTIONS = [
-    ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-]
+_SERVICE = str(pb.DESCRIPTOR.services_by_name["ScoredPostsService"].full_name)
+_OPTIONS = channel_options(_SERVICE, message_bytes_max=MESSAGE_BYTES_MAX)
 
 
 class FeedError(RuntimeError):
@@ -112,12 +117,15 @@ def scored_posts_query(
 
 
 class HomeMixerClient:
-    """Blocking; may be shared by threads. Close it, or use it in a ``with``."""
+    """Blocking; may be shared by threads. Close it, or use it in a ``with``.
+
+    ValueError for a list of addresses that gRPC cannot take, with how to write it.
+    """
 
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> None:
-        self._channel = grpc.insecure_channel(address, options=_OPTIONS)
+        self._channel = grpc.insecure_channel(target_of(address), options=_OPTIONS)
         self._stub = home_mixer_pb2_grpc.ScoredPostsServiceStub(self._channel)
         self._timeout_s = timeout_s
 
@@ -182,7 +190,7 @@ class AsyncHomeMixerClient:
     def __init__(
         self, address: str = DEFAULT_ADDRESS, *, timeout_s: float = DEFAULT_TIMEOUT_S
     ) -> None:
-        self._channel = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        self._channel = grpc.aio.insecure_channel(target_of(address), options=_OPTIONS)
         self._stub: home_mixer_pb2_grpc.ScoredPostsServiceAsyncStub = (
             home_mixer_pb2_grpc.ScoredPostsServiceStub(self._channel)
         )
