@@ -91,9 +91,11 @@ class Runner:
             answer, failure = await self._asked(wired, call)
         failed: PipelineFailed | None = None
         second: Exception | None = None
+        why = "" if failure is None else failure.why
         if failure is not None and not failure.is_answered:
             try:
                 answer, second = _substitute(wired, call, failure)
+                why = second.reason if isinstance(second, Degraded) else why
             except PipelineFailed as error:
                 failed = error
         report = ComponentReport(
@@ -104,7 +106,7 @@ class Runner:
             input_count=call.input_count,
             output_count=0 if failed else call.count(answer),
             error=None if failure is None else _error_text(failure.error, second),
-            reason=None if failure is None else f"{wired.name}:{failure.why}",
+            reason=f"{wired.name}:{why}" if failure else None,
         )
         for bad in (failure.error if failure else None, second):
             if bad is not None:
@@ -211,7 +213,10 @@ def _partial(call: Call[R], degraded: Degraded) -> tuple[R, Failure]:
 
 
 def _substitute(wired: Wired[Any], call: Call[R], failure: Failure) -> tuple[R, Exception | None]:
-    """What the policy puts in place of the answer, and the error of a fallback that failed too."""
+    """What the policy puts in place of the answer, and the error of a fallback that failed too.
+
+    A substitute may raise Degraded with its answer, to say what kind of answer it is ("stale").
+    """
     policy = wired.component.on_failure
     if policy is FailurePolicy.FAIL_REQUEST:
         raise PipelineFailed(wired.name, failure.why) from failure.error
@@ -220,11 +225,20 @@ def _substitute(wired: Wired[Any], call: Call[R], failure: Failure) -> tuple[R, 
     other = call.fallback if policy is FailurePolicy.FALLBACK else call.fail_closed
     assert other is not None  # wiring has seen to it
     try:
-        return _checked(call, other()), None
+        return _checked_or_degraded(call, other)
     except Exception as error:
         if policy is FailurePolicy.FAIL_CLOSED:  # there is no safe answer left
             raise PipelineFailed(wired.name, f"{failure.why}, then fail_closed failed") from error
         return call.skip, error
+
+
+def _checked_or_degraded(call: Call[R], other: Callable[[], object]) -> tuple[R, Degraded | None]:
+    try:
+        return _checked(call, other()), None
+    except Degraded as degraded:
+        if degraded.output is None:
+            raise
+        return _checked(call, degraded.output), degraded
 
 
 def _is_cancelled() -> bool:

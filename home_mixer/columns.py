@@ -81,6 +81,7 @@ RESULT_COLUMNS: Final[tuple[Column, ...]] = (
     Column("prediction_request_id", _ID, 0, "phoenix's id of the prediction"),
     Column("visibility_action", _TRI, VISIBILITY_UNKNOWN, "allow 0, interstitial 1, drop 2"),
     Column("visibility_reason", _OBJECT, "", "the label that decided; empty: none"),
+    Column("visibility_age_ms", _TIME, UNKNOWN, "0: read now; more: last known; −1: not known"),
 )
 
 SCHEMA: Final = Schema(

@@ -6,9 +6,12 @@ thunder first). Cheap filters come before those that read texts. What may fail s
 | component | when it fails |
 |---|---|
 | user features | last known lists while fresh enough, then no candidates (fails closed) |
-| sources, core data, profiles, scorer | go on without, and say so |
-| subscription, blocked-by | nothing that they would have to vouch for (fails closed) |
-| visibility | VFFilter drops what is unknown while ``enable_fail_closed_visibility`` is set |
+| sources, profiles, scorer | go on without, and say so |
+| core data, video, subscription, quoted | what was read before; else unknown, and closed |
+| blocked-by | last known while fresh enough, else blocked (fails closed) |
+| visibility | last known while fresh enough; VFFilter drops what is unknown |
+
+``docs/degradation.md`` says what a viewer gets while a service is away.
 """
 
 from __future__ import annotations
@@ -86,6 +89,7 @@ def build_pipeline(
     """The pipeline, and the scorer that can name the model behind a prediction."""
     clients, store_ms = to.clients, settings.store_budget_ms
     fail_closed = settings.user_features_fail_closed
+    features_stale_ms = settings.user_features_stale_seconds * 1000
     closed = FailurePolicy.FAIL_CLOSED if fail_closed else FailurePolicy.SKIP
     posts = SharedPostReads(clients.posts)
     sequences = SequenceMessages()
@@ -105,7 +109,7 @@ def build_pipeline(
             UserFeaturesQueryHydrator(
                 clients.graph,
                 store_ms,
-                stale_ms=settings.user_features_stale_seconds * 1000,
+                stale_ms=features_stale_ms,
                 cached_viewers_max=settings.user_features_cache_viewers,
             ),
             ServedHistoryQueryHydrator(clients.served, store_ms),
@@ -120,11 +124,11 @@ def build_pipeline(
             InNetworkHydrator(),
             MutualFollowHydrator(clients.graph, store_ms),
             CoreDataHydrator(posts, store_ms),
-            QuotedPostHydrator(clients.posts, store_ms),
+            QuotedPostHydrator(clients.posts, store_ms, closed),
             VideoDurationHydrator(posts, store_ms),
             SubscriptionHydrator(posts, store_ms, closed),
             AuthorInformationHydrator(clients.profiles, store_ms),
-            BlockedByHydrator(clients.graph, store_ms, closed),
+            BlockedByHydrator(clients.graph, store_ms, closed, stale_ms=features_stale_ms),
         ],
         filters=[
             DropDuplicatesFilter(),
@@ -140,7 +144,11 @@ def build_pipeline(
         ],
         scorers=[scorer, WeightedScorer(), AuthorDiversityScorer(), OONScorer()],
         selector=TopKScoreSelector(),
-        late_hydrators=[VisibilityHydrator(clients.visibility, store_ms)],
+        late_hydrators=[
+            VisibilityHydrator(
+                clients.visibility, store_ms, stale_ms=settings.visibility_stale_seconds * 1000
+            )
+        ],
         late_filters=[VFFilter(), DedupConversationFilter()],
         result_size=lambda query: query.params.result_size,
         side_effects=[

@@ -2,18 +2,21 @@
 
 What the store knows replaces what a source said; what it does not know stays, with
 ``core_data_found`` no. Ancestors are filled for replies from retrieval too. When the store does
-not answer at all ``core_data_found`` stays unknown: see CoreDataHydrationFilter.
+not answer at all, what it said of a post before still holds, and of all others ``core_data_found``
+stays unknown: see CoreDataHydrationFilter.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from candidate_pipeline.components import Hydrator
+from candidate_pipeline.components import FailurePolicy, Hydrator
+from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.candidate_hydrators.post_reads import SharedPostReads
-from home_mixer.columns import NO, YES
+from home_mixer.clients.protocols import PostBatch
+from home_mixer.columns import NO, UNKNOWN, YES
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.sources.ancestors import ancestors_column
 
@@ -31,6 +34,7 @@ _COPIED = (
 class CoreDataHydrator(Hydrator[ScoredPostsQuery]):
     reads = frozenset({"post_id", "ancestors", *_COPIED} - {"text"})
     writes = frozenset({"ancestors", "quoted_post_id", "has_media", "core_data_found", *_COPIED})
+    on_failure = FailurePolicy.FAIL_CLOSED
 
     def __init__(self, posts: SharedPostReads, budget_ms: float) -> None:
         self._posts = posts
@@ -38,14 +42,27 @@ class CoreDataHydrator(Hydrator[ScoredPostsQuery]):
 
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         batch = await self._posts.get_posts(query, table["post_id"])
-        found = batch.found
-        columns: dict[str, AnyArray] = {
-            name: np.where(found, getattr(batch, name), table[name]) for name in _COPIED
-        }
-        columns["ancestors"] = ancestors_column(
-            columns["in_reply_to_post_id"], columns["conversation_id"]
-        )
-        columns["quoted_post_id"] = batch.quoted_post_id
-        columns["has_media"] = batch.has_media
-        columns["core_data_found"] = np.where(found, YES, NO).astype(np.int8)
-        return columns
+        return _columns(table, batch, otherwise=NO)
+
+    def fail_closed(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
+        """What is known of posts that were read before."""
+        batch = self._posts.last_known(table["post_id"])
+        columns = _columns(table, batch, otherwise=UNKNOWN)
+        if not batch.found.any():
+            return columns
+        raise Degraded("stale", columns)
+
+
+def _columns(table: CandidateTable, batch: PostBatch, otherwise: int) -> dict[str, AnyArray]:
+    """``otherwise``: core_data_found of posts that the batch does not hold."""
+    found = batch.found
+    columns: dict[str, AnyArray] = {
+        name: np.where(found, getattr(batch, name), table[name]) for name in _COPIED
+    }
+    columns["ancestors"] = ancestors_column(
+        columns["in_reply_to_post_id"], columns["conversation_id"]
+    )
+    columns["quoted_post_id"] = batch.quoted_post_id
+    columns["has_media"] = batch.has_media
+    columns["core_data_found"] = np.where(found, YES, otherwise).astype(np.int8)
+    return columns

@@ -1,8 +1,8 @@
 """One read of the post store for the components that need the same record.
 
 CoreData, VideoDuration and Subscription read different fields of one stored post. They run
-together; the first to ask starts the read, the others wait for the same answer. Nothing outlives
-the read: the next wave and the next request ask anew.
+together; the first to ask starts the read, the others wait for the same answer. The next
+wave and the next request ask anew; what was read before is used in an outage alone.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import numpy as np
 
 from home_mixer.clients.protocols import Ids, PostBatch, PostStore
+from home_mixer.last_known import LastKnownPosts
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -19,7 +20,7 @@ class SharedPostReads:
     """Joins the reads of one request that ask for the same ids while one is under way."""
 
     def __init__(self, store: PostStore) -> None:
-        self._store = store
+        self._store = LastKnownPosts(store)
         self._running: dict[str, tuple[Ids, asyncio.Task[PostBatch]]] = {}
 
     async def get_posts(self, query: ScoredPostsQuery, post_ids: Ids) -> PostBatch:
@@ -32,6 +33,10 @@ class SharedPostReads:
             task.add_done_callback(lambda done: self._forget(query.request_id, done))
         # shielded: one component's budget must not end the others' read
         return await asyncio.shield(running[1])
+
+    def last_known(self, post_ids: Ids) -> PostBatch:
+        """What was read of them before; ``found`` false where nothing is kept."""
+        return self._store.last_known(post_ids)
 
     def _forget(self, request_id: str, done: asyncio.Future[PostBatch]) -> None:
         running = self._running.get(request_id)

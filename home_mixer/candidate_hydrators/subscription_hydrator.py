@@ -1,11 +1,15 @@
 """Whose subscribers alone may see a post; 0 for a post that everybody may see.
 
-Fails closed: while the store does not answer, a post counts as for its author's subscribers alone.
+Fails closed: while the store does not answer, a post that was never read counts as for its author's
+subscribers alone. Of one that was read the paywall is known: it does not change.
 """
 
 from __future__ import annotations
 
+import numpy as np
+
 from candidate_pipeline.components import FailurePolicy, Hydrator
+from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.candidate_hydrators.post_reads import SharedPostReads
@@ -26,5 +30,9 @@ class SubscriptionHydrator(Hydrator[ScoredPostsQuery]):
         return {"subscription_author_id": batch.subscription_author_id}
 
     def fail_closed(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
-        """Everything may be behind a subscription."""
-        return {"subscription_author_id": table["author_id"]}
+        """Everything may be behind a subscription, but what is known not to be."""
+        batch = self._posts.last_known(table["post_id"])
+        paywalls = np.where(batch.found, batch.subscription_author_id, table["author_id"])
+        if not batch.found.any():
+            return {"subscription_author_id": paywalls}
+        raise Degraded("stale", {"subscription_author_id": paywalls})

@@ -10,12 +10,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from candidate_pipeline.components import QueryHydrator
+from candidate_pipeline.components import FailurePolicy, QueryHydrator
 from candidate_pipeline.errors import Degraded
 from home_mixer.clients.protocols import SocialGraphStore, UserFeatures
-from home_mixer.query import ScoredPostsQuery
+from home_mixer.query import ScoredPostsQuery, no_ids
 
 FEATURES_UNKNOWN = -1  # user_features_age_ms
+NO_FEATURES = UserFeatures(no_ids(), no_ids(), no_ids(), no_ids(), ())
 
 
 class UserFeaturesQueryHydrator(QueryHydrator[ScoredPostsQuery]):
@@ -30,6 +31,8 @@ class UserFeaturesQueryHydrator(QueryHydrator[ScoredPostsQuery]):
         }
     )
 
+    on_failure = FailurePolicy.FAIL_CLOSED
+
     def __init__(
         self, store: SocialGraphStore, budget_ms: float, *, stale_ms: int, cached_viewers_max: int
     ) -> None:
@@ -40,15 +43,16 @@ class UserFeaturesQueryHydrator(QueryHydrator[ScoredPostsQuery]):
         self._last_known: OrderedDict[int, tuple[int, UserFeatures]] = OrderedDict()
 
     async def hydrate(self, query: ScoredPostsQuery) -> dict[str, object]:
-        try:
-            features = await self._store.get_features(query.viewer_id)
-        except Exception as error:
-            stale = self._stale(query)
-            if stale is None:
-                raise
-            raise Degraded("stale", stale) from error
+        features = await self._store.get_features(query.viewer_id)
         self._remember(query, features)
         return _fields(features, age_ms=0)
+
+    def fail_closed(self, query: ScoredPostsQuery) -> dict[str, object]:
+        """The last known lists, raised as Degraded("stale"); else none, of unknown age."""
+        stale = self._stale(query)
+        if stale is not None:
+            raise Degraded("stale", stale)
+        return _fields(NO_FEATURES, age_ms=FEATURES_UNKNOWN)
 
     def _remember(self, query: ScoredPostsQuery, features: UserFeatures) -> None:
         if self._cached_viewers_max == 0:

@@ -212,6 +212,27 @@ def test_a_fallback_that_fails_too_is_told_with_both_errors(kit: Any, run: Any) 
     assert len(pipeline.observer.errors) == 2
 
 
+@pytest.mark.parametrize("fault", [_raises, _unavailable])
+def test_a_safe_answer_may_say_what_kind_it_is(kit: Any, run: Any, fault: Any) -> None:
+    """An operator must see that a feed was made of what was known before."""
+
+    def stale(query: Any, table: Any) -> Any:
+        raise Degraded("stale", {"verdict": np.full(len(table), 2, np.int8)})
+
+    labels = kit.hydrator(
+        "Labels",
+        writes={"verdict"},
+        hydrate=fault,
+        fail_closed=stale,
+        on_failure=FailurePolicy.FAIL_CLOSED,
+    )
+    pipeline = kit.pipeline(late_hydrators=[labels])
+    result = run(pipeline.execute(kit.Ask()))
+    assert result.degraded_reasons == ("Labels:stale",)
+    assert result.selected["verdict"].tolist() == [2, 2, 2]
+    assert "then Degraded: stale" in pipeline.observer.report("Labels").error
+
+
 def test_without_a_safe_answer_the_request_fails_rather_than_opens(kit: Any, run: Any) -> None:
     broken = kit.hydrator(
         "Labels",

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from candidate_pipeline.components import FailurePolicy
+from candidate_pipeline.errors import Degraded
 from home_mixer.candidate_hydrators.core_data_hydrator import CoreDataHydrator
 from home_mixer.candidate_hydrators.post_reads import SharedPostReads
 from home_mixer.candidate_hydrators.subscription_hydrator import SubscriptionHydrator
@@ -75,3 +76,30 @@ async def test_an_outage_reaches_all_and_paywalls_hold(
     with pytest.raises(StoreError):
         await subscription.hydrate(query, table)
     assert subscription.fail_closed(query, table)["subscription_author_id"].tolist() == [5]
+
+
+async def test_in_an_outage_what_was_read_before_holds(
+    store: Any, make_query: Any, make_table: Any
+) -> None:
+    """A post's text, thread, video and paywall do not change: its feeds may go on."""
+    content = PostContent(5, 3, video_duration_ms=9_000, text="t", quoted_post_id=7)
+    store.apply(FeatureBatch(contents=[(11, content)]), {})
+    reads, query = SharedPostReads(store), make_query()
+    core, video = CoreDataHydrator(reads, 100.0), VideoDurationHydrator(reads, 100.0)
+    paywall = SubscriptionHydrator(reads, 100.0, FailurePolicy.FAIL_CLOSED)
+    table = make_table({"post_id": 11, "author_id": 5}, {"post_id": 12, "author_id": 6})
+    await core.hydrate(query, table)
+    columns: dict[str, Any] = {}
+    for hydrator in (core, video, paywall):
+        with pytest.raises(Degraded) as stale:
+            hydrator.fail_closed(query, table)
+        assert stale.value.reason == "stale"
+        columns.update(stale.value.output or {})
+    assert columns["core_data_found"].tolist() == [1, -1]
+    assert columns["text"].tolist() == ["t", ""]
+    assert columns["quoted_post_id"].tolist() == [7, 0]
+    assert columns["video_duration_ms"].tolist() == [9_000, 0]
+    assert columns["subscription_author_id"].tolist() == [0, 6]
+    nothing = make_table({"post_id": 12, "author_id": 6})
+    assert core.fail_closed(query, nothing)["core_data_found"].tolist() == [-1]
+    assert video.fail_closed(query, nothing)["video_duration_ms"].tolist() == [0]

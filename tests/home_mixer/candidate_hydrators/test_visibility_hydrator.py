@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from candidate_pipeline.errors import Degraded
 from home_mixer.candidate_hydrators.visibility_hydrator import VisibilityHydrator
 from home_mixer.clients.writes import FeatureBatch, PostContent
 from home_mixer.columns import (
@@ -79,3 +81,60 @@ async def test_a_whole_page_is_one_round_trip(
     columns = await VisibilityHydrator(labelled, 100.0).hydrate(make_query(), table)
     assert columns["visibility_action"].tolist() == [action for _, action, _ in CASES]
     assert labelled.calls == ["get_visibility"]
+
+
+OUTAGE: list[tuple[int, int, str, int, str]] = [
+    # post, verdict and reason from fresh labels, from labels that are too old
+    (CLEAN, VISIBILITY_ALLOW, "", VISIBILITY_UNKNOWN, "unknown"),
+    (SPAM, VISIBILITY_DROP, "spam", VISIBILITY_DROP, "spam"),
+    (ADULT, VISIBILITY_INTERSTITIAL, "adult", VISIBILITY_UNKNOWN, "unknown"),
+    (DELETED, VISIBILITY_DROP, "deleted", VISIBILITY_DROP, "deleted"),
+    (UNKNOWN, VISIBILITY_UNKNOWN, "unknown", VISIBILITY_UNKNOWN, "unknown"),
+]
+
+
+async def test_in_an_outage_fresh_labels_serve_with_their_age_and_old_ones_only_condemn(
+    labelled: Any, make_query: Any, make_table: Any
+) -> None:
+    hydrator = VisibilityHydrator(labelled, 100.0, stale_ms=60_000)
+    query, posts = make_query(), [post for post, *_ in OUTAGE]
+    table = make_table(*({"post_id": post, "in_network": 1} for post in posts))
+    columns = await hydrator.hydrate(query, table)
+    assert columns["visibility_age_ms"].tolist() == [0] * len(posts)
+    with pytest.raises(Degraded) as stale:
+        hydrator.fail_closed(replace(query, now_ms=query.now_ms + 60_000), table)
+    assert stale.value.reason == "stale"
+    found: Any = stale.value.output
+    assert found["visibility_action"].tolist() == [action for _, action, *_ in OUTAGE]
+    assert found["visibility_reason"].tolist() == [reason for _, _, reason, *_ in OUTAGE]
+    assert found["visibility_age_ms"].tolist() == [60_000] * 4 + [-1]
+    old = hydrator.fail_closed(replace(query, now_ms=query.now_ms + 60_001), table)
+    assert old["visibility_action"].tolist() == [action for *_, action, _ in OUTAGE]
+    assert old["visibility_reason"].tolist() == [reason for *_, reason in OUTAGE]
+    assert old["visibility_age_ms"].tolist() == [-1] * len(posts)
+
+
+async def test_a_deletion_that_was_read_replaces_what_was_known(
+    labelled: Any, make_query: Any, make_table: Any
+) -> None:
+    """Else an outage would bring back what was taken away before it."""
+    hydrator = VisibilityHydrator(labelled, 100.0, stale_ms=60_000)
+    query, table = make_query(), make_table({"post_id": CLEAN, "in_network": 1})
+    await hydrator.hydrate(query, table)
+    labelled.apply(FeatureBatch(statuses=[(CLEAN, True, 9)]), {})
+    await hydrator.hydrate(query, table)
+    with pytest.raises(Degraded) as stale:
+        hydrator.fail_closed(query, table)
+    found: Any = stale.value.output
+    assert found["visibility_reason"].tolist() == ["deleted"]
+
+
+def test_without_anything_known_all_is_unknown(
+    labelled: Any, make_query: Any, make_table: Any
+) -> None:
+    for hydrator in (
+        VisibilityHydrator(labelled, 100.0),
+        VisibilityHydrator(labelled, 100.0, stale_ms=60_000),
+    ):
+        columns = hydrator.fail_closed(make_query(), make_table({"post_id": CLEAN}))
+        assert columns["visibility_action"].tolist() == [VISIBILITY_UNKNOWN]

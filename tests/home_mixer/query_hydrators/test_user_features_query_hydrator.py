@@ -55,11 +55,11 @@ async def test_an_unknown_viewer_is_known_to_have_none(graph: FlakyGraph, make_q
 
 
 async def test_in_an_outage_the_last_known_lists_hold(graph: FlakyGraph, make_query: Any) -> None:
+    """However the outage shows: as an error, as silence, or as an open circuit."""
     hydrator, query = hydrator_of(graph), make_query()
     await hydrator.hydrate(query)
-    graph.down = True
     with pytest.raises(Degraded) as caught:
-        await hydrator.hydrate(replace(query, now_ms=query.now_ms + 60_000))
+        hydrator.fail_closed(replace(query, now_ms=query.now_ms + 60_000))
     assert caught.value.reason == "stale"
     assert caught.value.output is not None
     assert caught.value.output["user_features_age_ms"] == 60_000
@@ -71,15 +71,16 @@ async def test_lists_that_are_too_old_are_not_used(graph: FlakyGraph, make_query
     await hydrator.hydrate(query)
     graph.down = True
     with pytest.raises(StoreError):
-        await hydrator.hydrate(replace(query, now_ms=query.now_ms + 60_001))
+        await hydrator.hydrate(query)
+    fields: Any = hydrator.fail_closed(replace(query, now_ms=query.now_ms + 60_001))
+    assert fields["user_features_age_ms"] == -1
+    assert fields["followed_user_ids"].tolist() == []
 
 
 async def test_only_so_many_viewers_are_remembered(graph: FlakyGraph, make_query: Any) -> None:
     hydrator = hydrator_of(graph, cached_viewers_max=1)
     await hydrator.hydrate(make_query(viewer_id=1))
     await hydrator.hydrate(make_query(viewer_id=2))
-    graph.down = True
-    with pytest.raises(StoreError):
-        await hydrator.hydrate(make_query(viewer_id=1))
+    assert hydrator.fail_closed(make_query(viewer_id=1))["user_features_age_ms"] == -1
     with pytest.raises(Degraded):
-        await hydrator.hydrate(make_query(viewer_id=2))
+        hydrator.fail_closed(make_query(viewer_id=2))
