@@ -1,4 +1,4 @@
-"""From ``foryou.posts`` records to the columns that the store takes.
+"""From ``foryou.posts`` records to the columns that the store takes, or the feeder passes on.
 
 What thunder keeps of a post: reply = some in_reply_to field is set; repost = a reposted post id is
 set; video = exactly one medium, a video of at least 5 s. The text never enters memory. Events that
@@ -70,7 +70,7 @@ def decode_batch(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
 
 def _take_create(batch: PostBatch, event: events_pb2.PostEvent) -> None:
     post = event.create
-    _check_ids(post.post_id, post.author_id)
+    check_ids(post.post_id, post.author_id)
     batch.rows.append(
         (
             post.post_id,
@@ -109,7 +109,7 @@ def _take_undelete(batch: PostBatch, event: events_pb2.PostEvent) -> None:
 
 
 def _take_status(batch: PostBatch, post_id: int, at_ms: int, dead: int) -> None:
-    _check_ids(post_id)
+    check_ids(post_id)
     batch.status_ids.append(post_id)
     batch.status_times_ms.append(at_ms)
     batch.status_dead.append(dead)
@@ -122,7 +122,9 @@ def _pass_over(batch: PostBatch, event: events_pb2.PostEvent) -> None:
     batch.passed_over[kind] = batch.passed_over.get(kind, 0) + 1
 
 
-def _check_ids(post_id: int, author_id: int = 1) -> None:
+def check_ids(post_id: int, author_id: int = 1) -> None:
+    """ValueError for ids of 0. The author of a deletion is not asked for: it is not needed, and a
+    deletion that is put aside would leave the post standing."""
     if post_id == 0:
         raise ValueError("post_id is 0: expected the post's snowflake")
     if author_id == 0:

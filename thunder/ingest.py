@@ -4,36 +4,53 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import numpy as np
 
 from service_kit.dead_letters import Poison
 from service_kit.event_log import Record
-from thunder.events import decode_batch
+from thunder.events import PostBatch, decode_batch
 from thunder.metrics import ThunderMetrics
+from thunder.shares import WHOLE, Share
+from thunder.steady_clock import SteadyClock
 from thunder.store import PostStore
 
 logger = logging.getLogger(__name__)
 SIZES_INTERVAL_S: Final = 5.0  # x-algorithm: its statistics logger
 
 
-class PostIngester:
-    """Handler for a ``Consumer`` of ``foryou.posts``; idempotent."""
+Decode = Callable[[Sequence[Record]], tuple[PostBatch, list[Poison]]]
 
-    def __init__(self, store: PostStore, metrics: ThunderMetrics) -> None:
+
+class PostIngester:
+    """Handler for a ``Consumer`` of ``foryou.posts``, or of the compact topic where ``decode`` is
+    its own; idempotent."""
+
+    def __init__(
+        self,
+        store: PostStore,
+        metrics: ThunderMetrics,
+        decode: Decode = decode_batch,
+        share: Share = WHOLE,
+    ) -> None:
         self._store = store
         self._metrics = metrics
+        self._decode = decode
+        self._share = share
 
     async def __call__(self, records: Sequence[Record]) -> list[Poison]:
         return await asyncio.to_thread(self.take, records)
 
     def take(self, records: Sequence[Record]) -> list[Poison]:
         """Applies one batch; returns what could not be understood."""
-        batch, poisons = decode_batch(records)
+        batch, poisons = self._decode(records)
         if batch.rows:
-            self._count("create", self._store.insert(batch.posts(), batch.flags()))
+            posts, flags = self._share.place(batch.posts(), batch.flags())
+            self._count("create", self._store.insert(posts, flags))
+            others = len(batch.rows) - posts.size
+            self._metrics.events.labels("create", "other_share").inc(others)
         if batch.status_ids:
             dead = np.array(batch.status_dead, np.uint8)
             outcomes = self._store.apply_statuses(batch.statuses())
@@ -61,8 +78,12 @@ async def trim_for_ever(store: PostStore, metrics: ThunderMetrics, interval_s: f
             logger.exception("trim failed")
 
 
-async def show_sizes_for_ever(store: PostStore, metrics: ThunderMetrics) -> None:
-    """Refreshes the store's gauges."""
+async def show_sizes_for_ever(
+    store: PostStore, metrics: ThunderMetrics, clock: SteadyClock
+) -> None:
+    """Refreshes the gauges of the store, its snapshots and its clock."""
     while True:
         metrics.show_sizes(await asyncio.to_thread(store.sizes), store.evicted_posts)
+        metrics.snapshots.show_age(clock.now_ms())
+        metrics.clock_held.set(clock.held_seconds())
         await asyncio.sleep(SIZES_INTERVAL_S)

@@ -7,7 +7,9 @@ delete or undelete of a post said, and when. 0 stands for an absent id.
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+import hashlib
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +32,7 @@ DEAD: Final = 1
 REPLY: Final = 2
 REPOST: Final = 4
 VIDEO: Final = 8
+HIDDEN: Final = 16  # kept for what refers to it; another share answers with it (shares.py)
 
 # Kinds of segment. A post is in ORIGINALS or SECONDARY, which owns its row, and perhaps in VIDEOS.
 ORIGINALS: Final = 0
@@ -44,6 +47,7 @@ SEGMENT_MIN: Final = 2  # entries in the smallest block; half of all authors pos
 BLOCK_CLASSES: Final = 40
 AUTHOR_POSTS_MAX: Final = 5000  # x-algorithm, MAX_POSTING_LIST_SIZE, September 2026
 MAP_SLOTS_MIN: Final = 64
+MEANING: Final = 1  # of the arrays' contents; see `fingerprint`
 ENTRIES_PER_POST: Final = 3  # main and video entry, and slack of the doubling blocks
 
 # Numbers that kernels change, in ``State.numbers``.
@@ -86,6 +90,49 @@ class State(NamedTuple):
     tomb_keys: NDArray[np.uint64]  # [T] statuses of posts that are not in the store
     tomb_values: NDArray[np.int64]  # [T] status time · 2 + 1 if deleted
     numbers: NDArray[np.int64]  # [NUMBERS]
+
+
+# By which number of used leading elements an array is cut where only what is in use matters;
+# the others (maps, lists of blocks, numbers) matter whole.
+USED_BY: Final = {
+    **dict.fromkeys(("rows", "flags", "status_ms", "reference"), ROWS_USED),
+    "free_rows": ROWS_FREE,
+    **dict.fromkeys(("author_ids", "starts", "heads", "lengths", "capacities"), AUTHORS_USED),
+    "free_authors": AUTHORS_FREE,
+    **dict.fromkeys(("entry_ms", "entry_ids", "entry_rows"), ARENA_USED),
+}
+
+
+def in_use(state: State) -> dict[str, NDArray[Any]]:
+    """Views of the parts that hold anything, by field; what a snapshot consists of."""
+    numbers = state.numbers
+    return {
+        name: array[: numbers[USED_BY[name]]] if name in USED_BY else array
+        for name, array in state._asdict().items()
+    }
+
+
+def state_for(shapes: Mapping[str, tuple[int, ...]], posts_max: int) -> State:
+    """An empty state with room for the parts of `in_use` of the given shapes, by field.
+
+    ValueError where ``posts_max`` is below the posts that the parts hold.
+    """
+    if shapes["rows"][0] > posts_max:
+        raise ValueError(f"{shapes['rows'][0]} rows of posts: there is room for {posts_max}")
+    state = new_state(posts_max)
+    larger = {
+        name: np.zeros(shape, getattr(state, name).dtype)
+        for name, shape in shapes.items()
+        if name not in USED_BY or shape[0] > len(getattr(state, name))
+    }
+    return state._replace(**larger)
+
+
+def fingerprint() -> str:
+    """Changes whenever arrays of another build would mean something else. A change of the
+    hashing or of the segments' rules must change `MEANING`."""
+    arrays = [(name, str(a.dtype.descr), a.ndim) for name, a in new_state(1)._asdict().items()]
+    return hashlib.sha256(repr((MEANING, arrays)).encode()).hexdigest()[:16]
 
 
 def new_map(slots: int) -> tuple[NDArray[np.uint64], NDArray[np.int32]]:

@@ -57,6 +57,10 @@ class ThunderMetrics:
         self._posts_max = metrics.gauge("store_posts_max", "Posts there is room for")
         self._bytes = metrics.gauge("store_bytes", "Bytes that the store's arrays use")
         self.start_seconds = metrics.gauge("start_seconds", "From start to caught up")
+        self.clock_held = metrics.gauge(
+            "clock_held_seconds", "How far the machine's clock is behind what it said before"
+        )
+        self.snapshots = SnapshotMetrics(metrics)
 
     def show_sizes(self, sizes: StoreSizes, evicted_posts: int) -> None:
         """Sets the gauges of the store."""
@@ -70,3 +74,65 @@ class ThunderMetrics:
         self._posts_max.set(sizes.posts_max)
         self._bytes.set(sizes.bytes_in_use)
         self._evicted.set(evicted_posts)
+
+
+class SnapshotMetrics:
+    """Of the snapshots of one replica."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.failures = metrics.counter(
+            "snapshot_failures_total", "Snapshots that could not be written"
+        )
+        self.refused = metrics.counter(
+            "snapshots_refused_total",
+            "Snapshots not used at a start: damaged, format, other_share, other_log, gap, settings "
+            "or unreadable",
+            ["kind"],
+        )
+        self._written = metrics.counter("snapshots_written_total", "Snapshots written")
+        self._bytes = metrics.gauge("snapshot_bytes", "Size of the newest snapshot written")
+        self._seconds = metrics.histogram("snapshot_seconds", "Time to write a snapshot")
+        self._age = metrics.gauge(
+            "snapshot_age_seconds", "Age of the newest snapshot written or restored; -1 without one"
+        )
+        self._restored_posts = metrics.gauge(
+            "snapshot_restored_posts", "Posts that this start took from a snapshot"
+        )
+        self._restore_seconds = metrics.gauge(
+            "snapshot_restore_seconds", "Time that this start took to read its snapshot"
+        )
+        self._newest_ms: int | None = None
+        self._age.set(-1)
+
+    def wrote(self, file_bytes: int, seconds: float, now_ms: int) -> None:
+        """One snapshot was written."""
+        self._written.inc()
+        self._bytes.set(file_bytes)
+        self._seconds.observe(seconds)
+        self._newest_ms = now_ms
+
+    def restored(self, posts: int, seconds: float, created_ms: int) -> None:
+        """This start began with a snapshot."""
+        self._restored_posts.set(posts)
+        self._restore_seconds.set(seconds)
+        self._newest_ms = created_ms
+
+    def show_age(self, now_ms: int) -> None:
+        """Sets the age's gauge; never below 0, also when the clock was set back."""
+        if self._newest_ms is not None:
+            self._age.set(max(0, now_ms - self._newest_ms) / 1000)
+
+
+class FeederMetrics:
+    """What the feeder counts."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self.records = metrics.counter(
+            "feeder_records_total", "Records written to the in-network topic"
+        )
+        self.events = metrics.counter(
+            "feeder_events_total", "Post events read, by what became of them", ["outcome"]
+        )
+        self.send_seconds = metrics.histogram(
+            "feeder_send_seconds", "Time until a batch was acknowledged"
+        )

@@ -19,7 +19,17 @@ from numpy.typing import NDArray
 
 from thunder import id_map
 from thunder.compiled import helper, kernel
-from thunder.layout import DEAD, NO_ROW, ORIGINALS, REPLY, REPOST, SECONDARY, VIDEO, VIDEOS
+from thunder.layout import (
+    DEAD,
+    HIDDEN,
+    NO_ROW,
+    ORIGINALS,
+    REPLY,
+    REPOST,
+    SECONDARY,
+    VIDEO,
+    VIDEOS,
+)
 
 INPUT_LIST_MAX: Final = 10_000  # x-algorithm, MAX_INPUT_LIST_SIZE
 RESULTS_MAX: Final = 10_000  # results of one query; the heap of a query thread
@@ -157,7 +167,7 @@ def scan_segment(
         if created_ms < limits.cutoff_ms or not enters(scratch, limits, created_ms, post_id):
             break
         counts[ENTRIES_SEEN] += 1
-        if state.flags[row] & DEAD != 0:
+        if state.flags[row] & (DEAD | HIDDEN) != 0:
             continue
         if set_has(scratch.exclude_keys, scratch.exclude_epochs, epoch, post_id):
             counts[EXCLUDED] += 1

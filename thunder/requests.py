@@ -12,6 +12,7 @@ import numpy as np
 
 from protos import thunder_pb2
 from thunder.query_kernels import INPUT_LIST_MAX, RESULTS_MAX
+from thunder.shares import Share
 from thunder.store import (
     ORIGINALS_PER_AUTHOR_MAX,
     SECONDARY_PER_AUTHOR_MAX,
@@ -26,6 +27,22 @@ ALGORITHMS: Final = ("", "default", "recent", "latest")  # one behaviour: newest
 
 class BadRequestError(ValueError):
     """INVALID_ARGUMENT: names the field, what came and what was expected."""
+
+
+class OtherShareError(ValueError):
+    """FAILED_PRECONDITION: the caller means another replica; names both shares."""
+
+
+def check_share(request: thunder_pb2.GetInNetworkPostsRequest, share: Share) -> None:
+    """Raises OtherShareError where the request names a share that this replica does not hold."""
+    if not request.HasField("share_count") and not request.HasField("share_index"):
+        return
+    asked = Share(request.share_index, request.share_count)
+    if asked != share:
+        raise OtherShareError(
+            f"the request is for share {asked} of the authors and this replica holds {share}: "
+            "give home_mixer's thunder_address one target a share, in their order"
+        )
 
 
 def parse_request(request: thunder_pb2.GetInNetworkPostsRequest) -> Query:

@@ -17,7 +17,8 @@ from service_kit.readiness import Readiness
 from thunder.answers import encode_answer
 from thunder.layout import REPLY
 from thunder.metrics import ThunderMetrics
-from thunder.requests import BadRequestError, parse_request
+from thunder.requests import BadRequestError, OtherShareError, check_share, parse_request
+from thunder.shares import WHOLE, Share
 from thunder.store import Found, PostStore, Query
 
 logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
         metrics: ThunderMetrics,
         readiness: Readiness,
         *,
+        share: Share = WHOLE,
         max_concurrent_requests: int,
         query_threads: int,
         request_timeout_ms: int,
@@ -47,6 +49,7 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
         self._clock = clock
         self._metrics = metrics
         self._readiness = readiness
+        self._share = share
         self._places_max = max_concurrent_requests
         self._places_taken = 0
         self._places_lock = threading.Lock()
@@ -67,8 +70,11 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
             await self._refuse(context, kind, grpc.StatusCode.UNAVAILABLE, reason)
         try:
             query = parse_request(request)
+            check_share(request, self._share)
         except BadRequestError as error:
             await self._refuse(context, kind, grpc.StatusCode.INVALID_ARGUMENT, str(error))
+        except OtherShareError as error:
+            await self._refuse(context, kind, grpc.StatusCode.FAILED_PRECONDITION, str(error))
         if not self._take_place():
             full = f"{self._places_max} queries are running already; retry after a moment"
             await self._refuse(context, kind, grpc.StatusCode.RESOURCE_EXHAUSTED, full)

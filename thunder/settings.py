@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from service_kit.settings import PORT_MAX, ServiceSettings
+from thunder.shares import PATTERN, Share
 
 
 class ThunderSettings(ServiceSettings):
@@ -14,6 +17,16 @@ class ThunderSettings(ServiceSettings):
     model_config = SettingsConfigDict(env_prefix="THUNDER__")
 
     grpc_port: int = Field(50052, ge=0, le=PORT_MAX, description="gRPC port; 0 picks a free one")
+    mode: Literal["standalone", "feeder", "serving"] = Field(
+        "standalone",
+        description="standalone: posts topic to answers; feeder: posts topic to the compact "
+        "in-network topic; serving: in-network topic to answers",
+    )
+    share: str = Field(
+        "0/1",
+        pattern=PATTERN,
+        description="i/n: keep share i (from 0) of the authors in n shares; serving mode only",
+    )
     posts_max: int = Field(
         5_000_000, ge=1, le=500_000_000, description="posts kept; beyond it the oldest leave"
     )
@@ -39,3 +52,17 @@ class ThunderSettings(ServiceSettings):
     trim_interval_seconds: float = Field(
         120.0, gt=0, le=3_600, description="how often posts beyond the retention are removed"
     )
+    snapshot_interval_seconds: float = Field(
+        300.0,
+        ge=0,
+        le=86_400,
+        description="how often a snapshot is written to DATA_DIR/snapshots; 0 is off",
+    )
+
+    @model_validator(mode="after")
+    def _check_share(self) -> Self:
+        if Share.parse(self.share).count > 1 and self.mode != "serving":
+            raise ValueError(
+                f"share {self.share} in {self.mode} mode: only --mode serving keeps a share"
+            )
+        return self

@@ -1,7 +1,8 @@
 """Every recent post in memory: insert, delete, undelete, trim, and the query of who I follow.
 
 Concurrency: a readers–writer lock. Queries run side by side on threads (their kernels release the
-interpreter lock) and see a batch wholly or not at all; ingestion and trimming write alone.
+interpreter lock) and see a batch wholly or not at all; ingestion and trimming write alone. A
+snapshot holds back writers only.
 
 What a viewer can see depends only on the events and the time, never on arrival order or on when
 trimming ran: a post shows iff it was created within the retention and is due, and the newest of
@@ -12,7 +13,8 @@ leave first; creates as old as those are refused from then on.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -97,11 +99,12 @@ class PostStore:
                 f"{future_tolerance_ms}: expected at least 1, 1 and 0"
             )
         self._clock = clock
-        self._retention_ms = retention_ms
+        self.retention_ms: Final = retention_ms
         self._future_ms = future_tolerance_ms
-        self._posts_max = posts_max
+        self.posts_max: Final = posts_max
         self._state: State = layout.new_state(posts_max)
         self._lock = ReadWriteLock()
+        self._one_writer = threading.Lock()
         self._scratches: list[Scratch] = []
         self._scratches_lock = threading.Lock()
         self.evicted_posts = 0  # since the start, because memory was full
@@ -111,7 +114,7 @@ class PostStore:
         outcomes = np.zeros(posts.size, np.uint8)
 
         def kernel(begin: int, now_ms: int) -> tuple[int, int]:
-            cutoff_ms, latest_ms = now_ms - self._retention_ms, now_ms + self._future_ms
+            cutoff_ms, latest_ms = now_ms - self.retention_ms, now_ms + self._future_ms
             result: tuple[int, int] = write_kernels.insert_posts(
                 self._state, posts, flags, begin, cutoff_ms, latest_ms, outcomes
             )
@@ -126,7 +129,7 @@ class PostStore:
         outcomes = np.zeros(post_ids.size, np.uint8)
 
         def kernel(begin: int, now_ms: int) -> tuple[int, int]:
-            cutoff_ms, latest_ms = now_ms - self._retention_ms, now_ms + self._future_ms
+            cutoff_ms, latest_ms = now_ms - self.retention_ms, now_ms + self._future_ms
             result: tuple[int, int] = write_kernels.apply_statuses(
                 self._state, post_ids, times_ms, dead, begin, cutoff_ms, latest_ms, outcomes
             )
@@ -138,14 +141,14 @@ class PostStore:
     def trim(self) -> int:
         """Drops what is older than the retention; returns how many posts. Readers get in between
         slices of authors."""
-        cutoff_ms = self._clock.now_ms() - self._retention_ms
+        cutoff_ms = self._clock.now_ms() - self.retention_ms
         before = self._number(layout.POSTS)
         slot = 0
         while slot < self._number(layout.AUTHORS_USED):
-            with self._lock.writing():
+            with self._writing():
                 self._trim_slots(slot, slot + TRIM_AUTHORS, cutoff_ms, cutoff_ms)
             slot += TRIM_AUTHORS
-        with self._lock.writing():
+        with self._writing():
             self._expire_tombstones(cutoff_ms)
         return before - self._number(layout.POSTS)
 
@@ -171,9 +174,25 @@ class PostStore:
                 secondary=int(numbers[layout.ENTRIES + layout.SECONDARY]),
                 videos=int(numbers[layout.ENTRIES + layout.VIDEOS]),
                 tombstones=int(numbers[layout.TOMBSTONES]),
-                posts_max=self._posts_max,
+                posts_max=self.posts_max,
                 bytes_in_use=layout.bytes_in_use(self._state),
             )
+
+    @contextmanager
+    def frozen(self) -> Iterator[State]:
+        """The state, whole between two batches; writers wait meanwhile and queries do not."""
+        with self._one_writer:
+            yield self._state
+
+    def adopt(self, state: State) -> None:
+        """Takes over a state that was read from a snapshot."""
+        with self._writing():
+            self._state = state
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        with self._one_writer, self._lock.writing():
+            yield
 
     def _run(self, query: Query, scratch: Scratch, out_of_time: Callable[[], bool]) -> Found:
         limits = self._limits(query)
@@ -191,7 +210,7 @@ class PostStore:
 
     def _limits(self, query: Query) -> Limits:
         now_ms = self._clock.now_ms()
-        status_cutoff_ms = now_ms - self._retention_ms
+        status_cutoff_ms = now_ms - self.retention_ms
         cutoff_ms = max(status_cutoff_ms, self._number(layout.FLOOR_MS) + 1)
         return Limits(
             viewer_id=np.uint64(query.viewer_id),
@@ -216,7 +235,7 @@ class PostStore:
     def _write(self, kernel: Callable[[int, int], tuple[int, int]], size: int) -> None:
         """Runs a resumable kernel to its end, making room whenever it stops."""
         now_ms = self._clock.now_ms()
-        with self._lock.writing():
+        with self._writing():
             code, at = write_kernels.DONE, 0
             while at < size or code != write_kernels.DONE:
                 code, at = kernel(at, now_ms)
@@ -258,7 +277,7 @@ class PostStore:
         floor_ms = int(np.partition(created_ms, count - 1)[count - 1])
         before = self._number(layout.POSTS)
         self._state.numbers[layout.FLOOR_MS] = floor_ms
-        status_cutoff_ms = now_ms - self._retention_ms
+        status_cutoff_ms = now_ms - self.retention_ms
         self._trim_slots(0, self._number(layout.AUTHORS_USED), floor_ms + 1, status_cutoff_ms)
         self.evicted_posts += before - self._number(layout.POSTS)
 
@@ -271,7 +290,7 @@ class PostStore:
 
     def _bound_tombstones(self) -> None:
         """At most as many statuses of unknown posts as posts; the oldest are forgotten."""
-        excess = self._number(layout.TOMBSTONES) - max(self._posts_max, layout.MAP_SLOTS_MIN)
+        excess = self._number(layout.TOMBSTONES) - max(self.posts_max, layout.MAP_SLOTS_MIN)
         if excess > 0:
             times_ms = self._state.tomb_values[self._state.tomb_keys != 0] >> 1
             self._expire_tombstones(int(np.partition(times_ms, excess - 1)[excess - 1]) + 1)

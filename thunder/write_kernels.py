@@ -20,6 +20,7 @@ from thunder.layout import (
     DEAD,
     DEAD_POSTS,
     FLOOR_MS,
+    HIDDEN,
     KINDS,
     NO_ROW,
     NO_STATUS,
@@ -100,7 +101,7 @@ def insert_post(
         drop_oldest(state, slot, kind, cutoff_ms)
     if not segments.make_room(state, slot, kind):
         return GROW_ARENA
-    in_videos = flags[i] & REPLY == 0 and flags[i] & (VIDEO | REPOST) != 0
+    in_videos = listed_as_video(flags[i])
     if in_videos and not segments.make_room(state, slot, VIDEOS):
         return GROW_ARENA
     row = take_row(state)
@@ -109,6 +110,12 @@ def insert_post(
     if in_videos:
         segments.insert(state, slot, VIDEOS, post.created_at_ms, post.post_id, row)
     return DONE
+
+
+@helper
+def listed_as_video(flags: Any) -> Any:
+    """Whether a post is in its author's VIDEOS too."""
+    return flags & (REPLY | HIDDEN) == 0 and flags & (VIDEO | REPOST) != 0
 
 
 @helper
@@ -277,7 +284,7 @@ def drop_oldest(state: Any, slot: Any, kind: Any, status_cutoff_ms: Any) -> None
     """Removes the oldest post of a main segment from everything; a fresh status outlives it."""
     row = segments.pop_oldest(state, slot, kind)
     flags = state.flags[row]
-    if flags & REPLY == 0 and flags & (VIDEO | REPOST) != 0:
+    if listed_as_video(flags):
         segments.remove_row(state, slot, VIDEOS, row)
     post_id = state.rows[row].post_id
     if state.status_ms[row] >= status_cutoff_ms:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from service_kit.consumer import ConsumerMetrics
 from service_kit.metrics import Metrics
-from thunder.metrics import ThunderMetrics
+from thunder.metrics import FeederMetrics, ThunderMetrics
 from thunder.settings import ThunderSettings
 
 PACKAGE = Path(__file__).parents[2] / "thunder"
@@ -21,6 +21,7 @@ def test_every_setting_is_listed_with_its_default() -> None:
 def test_every_metric_is_listed() -> None:
     metrics = Metrics("thunder")
     ThunderMetrics(metrics)
+    FeederMetrics(metrics)
     ConsumerMetrics.of(metrics)
     for family in metrics.registry.collect():
         name = family.name + ("_total" if family.type == "counter" else "")

@@ -1,0 +1,187 @@
+"""A thunder that answers: the store, what feeds it, what serves it and its snapshots, wired.
+
+``standalone`` reads ``foryou.posts`` itself; ``serving`` reads the feeder's compact topic, whole or
+one share of it. Both begin with the newest usable snapshot and go on from its offsets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import Any, Final
+
+import grpc.aio
+
+from protos import thunder_pb2_grpc
+from service_kit.clock import Clock
+from service_kit.consumer import Consumer, ConsumerOptions
+from service_kit.dead_letters import known_dead_letters
+from service_kit.event_log import (
+    TOPIC_IN_NETWORK,
+    TOPIC_POSTS,
+    EventSink,
+    EventSource,
+    dead_letter_topic,
+)
+from service_kit.event_logs import open_sink, open_source
+from service_kit.metrics import Metrics
+from service_kit.readiness import Readiness
+from thunder.events import decode_batch
+from thunder.in_network import decode_in_network
+from thunder.ingest import PostIngester, show_sizes_for_ever, trim_for_ever
+from thunder.metrics import ThunderMetrics
+from thunder.service import SERVICE_NAME, InNetworkPosts
+from thunder.settings import ThunderSettings
+from thunder.shares import Share
+from thunder.snapshot import LogBounds, Snapshots
+from thunder.steady_clock import SteadyClock
+from thunder.store import PostStore
+from thunder.warm_up import warm_up
+
+logger = logging.getLogger(__name__)
+# Of the time that a drain keeps for flushing; the rest is for the disk to finish what was written.
+DRAIN_SNAPSHOT_SHARE: Final = 0.7
+
+
+class Thunder:
+    """Everything that one answering replica owns, opened by `start` and closed by `stop`."""
+
+    def __init__(
+        self, settings: ThunderSettings, clock: Clock, metrics: Metrics, readiness: Readiness
+    ) -> None:
+        self._settings = settings
+        self._clock = SteadyClock(clock)
+        self._started_s = clock.monotonic_s()
+        self._metrics = metrics
+        self._counters = ThunderMetrics(metrics)
+        self._readiness = readiness
+        self._tasks: list[asyncio.Task[None]] = []
+        self._share = Share.parse(settings.share)
+        self._topic = TOPIC_IN_NETWORK if settings.mode == "serving" else TOPIC_POSTS
+        self._store = PostStore(
+            self._clock,
+            posts_max=settings.posts_max,
+            retention_ms=settings.retention_seconds * 1000,
+            future_tolerance_ms=settings.future_tolerance_seconds * 1000,
+        )
+        self._service = InNetworkPosts(
+            self._store,
+            self._clock,
+            self._counters,
+            readiness,
+            share=self._share,
+            max_concurrent_requests=settings.max_concurrent_requests,
+            query_threads=settings.query_threads,
+            request_timeout_ms=settings.request_timeout_ms,
+        )
+        self._snapshots = Snapshots(
+            settings.snapshots_dir, self._topic, self._share, self._clock, self._counters.snapshots
+        )
+        self._source: EventSource | None = None
+        self._sink: EventSink | None = None
+        self._consumer: Consumer | None = None
+        self._saved: dict[tuple[str, int], int] = {}
+
+    def register(self, server: grpc.aio.Server) -> Sequence[str]:
+        thunder_pb2_grpc.add_InNetworkPostsServiceServicer_to_server(self._service, server)
+        return [SERVICE_NAME]
+
+    async def start(self) -> None:
+        """Compiles the kernels, restores, follows the topic; SERVING once caught up."""
+        settings = self._settings
+        await asyncio.to_thread(warm_up, self._clock)
+        await self._check_partitions()
+        share = self._share.index, self._share.count
+        self._source = await open_source(settings, [self._topic], start="earliest", share=share)
+        await self._restore(self._source)
+        self._sink = await open_sink(settings)
+        self._consumer = await self._make_consumer(self._source, self._sink)
+        self._run(self._consumer.run())
+        self._run(trim_for_ever(self._store, self._counters, settings.trim_interval_seconds))
+        self._run(show_sizes_for_ever(self._store, self._counters, self._clock))
+        await self._consumer.caught_up.wait()
+        seconds = self._clock.monotonic_s() - self._started_s
+        self._counters.start_seconds.set(seconds)
+        logger.info("caught up", extra={"seconds": round(seconds, 3)})
+        if settings.snapshot_interval_seconds:
+            self._run(self._snapshot_for_ever())
+
+    async def stop(self) -> None:
+        """Ends the tasks, writes what the next start goes on from, lets go of everything."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._consumer is not None and self._consumer.caught_up.is_set():
+            await self._snapshot(self._settings.flush_seconds * DRAIN_SNAPSHOT_SHARE)
+        await asyncio.to_thread(self._service.close)
+        for part in (self._source, self._sink):
+            if part is not None:
+                await part.close()
+
+    async def _check_partitions(self) -> None:
+        """Raises ShareError where the topic cannot be shared so."""
+        if self._share.count == 1:
+            return
+        whole = await open_source(self._settings, [self._topic])
+        try:
+            self._share.check_partitions(self._topic, len(await whole.end_offsets()))
+        finally:
+            await whole.close()
+
+    async def _restore(self, source: EventSource) -> None:
+        if not self._settings.snapshot_interval_seconds:
+            return
+        bounds = LogBounds(await source.start_offsets(), await source.end_offsets())
+        self._saved = await asyncio.to_thread(self._snapshots.restore, self._store, bounds)
+        for (topic, partition), offset in self._saved.items():
+            source.seek(topic, partition, offset)
+
+    async def _make_consumer(self, source: EventSource, sink: EventSink) -> Consumer:
+        settings = self._settings
+        dead = await open_source(settings, [dead_letter_topic(self._topic)])
+        decode = decode_in_network if settings.mode == "serving" else decode_batch
+        try:
+            known = await known_dead_letters(dead)
+        finally:
+            await dead.close()
+        return Consumer(
+            source,
+            PostIngester(self._store, self._counters, decode, self._share),
+            name="posts",
+            clock=self._clock,
+            metrics=self._metrics,
+            readiness=self._readiness,
+            ready_as=SERVICE_NAME,
+            dead_letters=sink,
+            known_dead=known,
+            options=ConsumerOptions(
+                batch_records=settings.batch_records,
+                flush_interval_s=settings.flush_interval_ms / 1000,
+            ),
+        )
+
+    async def _snapshot_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(self._settings.snapshot_interval_seconds)
+            await self._snapshot(self._settings.snapshot_interval_seconds)
+
+    async def _snapshot(self, seconds_max: float) -> None:
+        """Writes one where anything was read since the last."""
+        if self._consumer is None or not self._settings.snapshot_interval_seconds:
+            return
+        positions = self._consumer.handled
+        if positions == self._saved:
+            return
+        until_s = self._clock.monotonic_s() + seconds_max
+        written = await asyncio.to_thread(
+            self._snapshots.write,
+            self._store,
+            positions,
+            lambda: self._clock.monotonic_s() < until_s,
+        )
+        if written:
+            self._saved = positions
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.append(asyncio.create_task(work))
