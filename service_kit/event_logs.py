@@ -1,27 +1,43 @@
 """Opens the event log that a deployment runs on: Kafka where brokers are named, else a directory.
 
-Everything that appends to or follows topics goes through these two functions, so that no service
+Everything that appends to or follows topics goes through these functions, so that no service
 knows which of the two it runs on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from service_kit.embedded_log import EmbeddedLogSource, EmbeddedLogWriter
-from service_kit.event_log import EventSink, EventSource, Start
+from service_kit.event_log import EventSink, EventSource, Record, Start
+from service_kit.kafka.link import LogMetrics
+from service_kit.kafka.sink import KafkaSink
+from service_kit.kafka.source import KafkaSource
+from service_kit.metrics import Metrics
 from service_kit.settings import ServiceSettings
+
+DRAIN_RECORDS = 5_000  # a batch
+DRAIN_POLL_S = 1.0
 
 
 async def open_sink(
-    settings: ServiceSettings, *, partitions: Mapping[str, int] | None = None
+    settings: ServiceSettings,
+    *,
+    partitions: Mapping[str, int] | None = None,
+    metrics: Metrics | None = None,
 ) -> EventSink:
     """Where the deployment's events go.
 
     ``partitions``: how many a topic of the embedded log gets when first written; a Kafka topic
-    has those that it was created with.
+    has those that it was created with. ``metrics``: the service's; outages are counted there.
     """
-    return EmbeddedLogWriter(settings.log_dir, partitions=partitions)
+    if not settings.kafka_bootstrap_servers:
+        return EmbeddedLogWriter(settings.log_dir, partitions=partitions)
+    return KafkaSink(
+        settings.kafka_bootstrap_servers,
+        metrics=LogMetrics.of(metrics or Metrics("unnamed")),
+        prefix=settings.kafka_topic_prefix,
+    )
 
 
 async def open_source(
@@ -31,10 +47,37 @@ async def open_source(
     group: str | None = None,
     start: Start = "earliest",
     share: tuple[int, int] = (0, 1),
+    metrics: Metrics | None = None,
 ) -> EventSource:
-    """A follower of ``topics``.
+    """A follower of ``topics``. Kafka may be away or lack the topics: it is followed once it is
+    there, and ``end_offsets`` says what is wrong.
 
-    ``share`` (i, n): only partitions p with p % n == i. ``group`` and ``start`` as in
-    ``EmbeddedLogSource``.
+    ``share`` (i, n): only partitions p with p % n == i. ``start``: where the partitions that
+    exist now begin; ``committed`` needs a ``group``, falls back to the earliest record where it
+    has committed nothing, and on Kafka shares the partitions out among the group's members
+    (without a ``share``). ``metrics``: the service's; outages and gaps are counted there.
     """
-    return EmbeddedLogSource(settings.log_dir, topics, group=group, start=start)
+    if not settings.kafka_bootstrap_servers:
+        return EmbeddedLogSource(settings.log_dir, topics, group=group, start=start, share=share)
+    source = KafkaSource(
+        settings.kafka_bootstrap_servers,
+        topics,
+        metrics=LogMetrics.of(metrics or Metrics("unnamed")),
+        prefix=settings.kafka_topic_prefix,
+        group=group,
+        start=start,
+        share=share,
+    )
+    await source.open()
+    return source
+
+
+async def records_until_now(source: EventSource) -> AsyncIterator[list[Record]]:
+    """Batches of everything that is in the log at the call; for readers that then end.
+
+    ``source`` begins where the reader wants; it may return a few newer events, too.
+    """
+    ends = await source.end_offsets()
+    while any(source.positions().get(at, 0) < end for at, end in ends.items()):
+        if records := await source.poll(DRAIN_RECORDS, DRAIN_POLL_S):
+            yield records

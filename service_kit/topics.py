@@ -1,13 +1,11 @@
-"""The topics of a deployment: their partitions, what they keep and for how long.
+"""The topics of a deployment: their keys, partitions and retention; `foryou topics` makes them.
 
-`ensure_topics` creates what is missing in Kafka and changes nothing that exists. The embedded log
-needs none of this: it makes a topic when it is first written and keeps everything.
+The embedded log needs none of this: it makes a topic when it is first written and keeps all of it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from service_kit.event_log import (
     TOPIC_ACTIONS,
@@ -33,7 +31,17 @@ class TopicSpec:
     key: str
     retention_ms: int
     partitions: int | None = None
-    config: Mapping[str, str] = field(default_factory=dict)
+
+    def kafka_config(self) -> dict[str, str]:
+        """The topic's settings. Kafka stamps each event's arrival: retention then counts from
+        there, so that a replay of old events is not removed at once, an event dated in the future
+        is not refused, and neither can pin a segment for ever."""
+        return {
+            "cleanup.policy": "delete",
+            "retention.ms": str(self.retention_ms),
+            "message.timestamp.type": "LogAppendTime",
+            "max.message.bytes": str(MESSAGE_BYTES_MAX),
+        }
 
 
 def _with_dead_letters(*topics: TopicSpec) -> tuple[TopicSpec, ...]:

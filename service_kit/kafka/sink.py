@@ -1,0 +1,202 @@
+"""Appends events to Kafka: acknowledged by every replica in sync, without duplicates of our own.
+
+One idempotent producer (sequence numbers a partition), so that a retry never repeats or reorders.
+A producer that failed is never used again: what it had not delivered has left gaps in its
+sequence. The next append opens another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import Any
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.errors import (
+    InvalidTopicError,
+    KafkaError,
+    MessageSizeTooLargeError,
+)
+
+from service_kit.event_log import Entry, RecordTooLargeError, TopicError, check_size
+from service_kit.kafka.link import (
+    CLOSE_S_MAX,
+    METADATA_AGE_MS,
+    REQUEST_MS,
+    Link,
+    LogMetrics,
+    quiet_client_logs,
+)
+from service_kit.partitions import partitions_of
+
+logger = logging.getLogger(__name__)
+DELIVERY_S_MAX = 20.0  # a broker's restart or a leader's election is waited out, a lost Kafka not
+BATCH_BYTES_MAX = 512 << 10  # half of what a topic takes at once; one larger event goes alone
+
+
+class KafkaSink:
+    """An `EventSink`. Tasks may share it; order holds among the events of one call and key."""
+
+    def __init__(
+        self,
+        servers: str,
+        *,
+        metrics: LogMetrics,
+        prefix: str = "",
+        delivery_s: float = DELIVERY_S_MAX,
+    ) -> None:
+        """``delivery_s``: how long one append may take, retries and all. Connects when first
+        used, so that a service starts while Kafka is away."""
+        quiet_client_logs()
+        self._servers = servers
+        self._prefix = prefix
+        self._delivery_s = delivery_s
+        self._link = Link(servers, "append", metrics)
+        self._producer: Any | None = None
+        self._connecting = asyncio.Lock()
+        self._retiring: set[asyncio.Task[None]] = set()
+
+    async def append(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
+        await self.append_many(topic, [(key, value, timestamp_ms)])
+
+    async def append_many(self, topic: str, entries: Sequence[Entry]) -> None:
+        """Returns once all are acknowledged: durable from then on."""
+        for entry in entries:
+            check_size(topic, entry)
+        if not entries:
+            return
+        used: list[Any] = []
+        try:
+            with self._link.watched():
+                async with asyncio.timeout(self._delivery_s):
+                    used.append(await self._connected())
+                    await self._send(used[0], topic, entries)
+        except (OSError, RecordTooLargeError):
+            if used:
+                self._retire(used[0])
+            raise
+
+    async def flush(self) -> None:
+        """Nothing to do: every append was acknowledged before it returned."""
+
+    async def close(self) -> None:
+        if self._producer is not None:
+            self._retire(self._producer)
+        if self._retiring:
+            await asyncio.wait(self._retiring, timeout=CLOSE_S_MAX)
+
+    async def _connected(self) -> Any:
+        async with self._connecting:
+            if self._producer is None:
+                producer = self._new_producer()
+                try:
+                    await producer.start()
+                except BaseException:
+                    self._retire(producer)
+                    raise
+                self._producer = producer
+            return self._producer
+
+    def _new_producer(self) -> Any:
+        return AIOKafkaProducer(
+            bootstrap_servers=self._servers,
+            client_id="foryou",
+            acks="all",
+            enable_idempotence=True,
+            max_batch_size=BATCH_BYTES_MAX,
+            request_timeout_ms=REQUEST_MS,
+            metadata_max_age_ms=METADATA_AGE_MS,
+        )
+
+    async def _send(self, producer: Any, topic: str, entries: Sequence[Entry]) -> None:
+        name = self._prefix + topic
+        count = await self._partitions(producer, name)
+        shares: list[list[Entry]] = [[] for _ in range(count)]
+        places = partitions_of([entry[0] for entry in entries], count)
+        for place, entry in zip(places, entries, strict=True):
+            shares[place].append(entry)
+        sends = [
+            _send_share(producer, name, number, share)
+            for number, share in enumerate(shares)
+            if share
+        ]
+        for result in await asyncio.gather(*sends, return_exceptions=True):
+            if isinstance(result, MessageSizeTooLargeError):
+                raise RecordTooLargeError(_too_large(name)) from result
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _partitions(self, producer: Any, name: str) -> int:
+        known = producer.client.cluster.partitions_for_topic(name)
+        if known is None:
+            try:
+                metadata = await producer.client.fetch_all_metadata()
+            except InvalidTopicError as error:
+                raise TopicError(f"{name!r} cannot be a topic's name: {error}") from error
+            if metadata.partitions_for_topic(name) is None:
+                raise TopicError(missing_topic([name], self._servers))
+            known = await producer.partitions_for(name)
+        return len(known)
+
+    def _retire(self, producer: Any) -> None:
+        """Ends a producer in the background; the next append opens another."""
+        if self._producer is producer:
+            self._producer = None
+        task = asyncio.create_task(_end(producer))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+
+async def _send_share(producer: Any, name: str, partition: int, share: Sequence[Entry]) -> None:
+    """Events of one partition in their order; returns once they are acknowledged."""
+    sent = []
+    batch = producer.create_batch()
+    for key, value, timestamp_ms in share:
+        if batch.append(key=key, value=value, timestamp=timestamp_ms) is None:
+            sent.append(await _send_batch(producer, name, partition, batch))
+            batch = producer.create_batch()
+            batch.append(key=key, value=value, timestamp=timestamp_ms)
+    sent.append(await _send_batch(producer, name, partition, batch))
+    for future in sent:
+        await future
+
+
+async def _send_batch(producer: Any, name: str, partition: int, batch: Any) -> asyncio.Future[Any]:
+    batch.close()  # nothing more comes: goes out at once
+    future: asyncio.Future[Any] = await producer.send_batch(batch, name, partition=partition)
+    future.add_done_callback(_seen)
+    return future
+
+
+def _seen(future: asyncio.Future[Any]) -> None:
+    """A batch may fail after its append was given up: it is known then."""
+    if not future.cancelled():
+        future.exception()
+
+
+async def _end(producer: Any) -> None:
+    """Stops sending first, so that nothing old arrives after what another producer appends."""
+    sender = producer._sender.sender_task  # no public way: stop() would wait for Kafka's return
+    if sender is not None:
+        sender.cancel()
+        await asyncio.wait([sender])
+    producer._message_accumulator.fail_all(KafkaError("the producer was given up"))
+    with suppress(KafkaError, asyncio.CancelledError):
+        await producer.stop()
+
+
+def missing_topic(names: Sequence[str], servers: str) -> str:
+    """What to do about topics that are not there."""
+    return (
+        f"no topic {', '.join(sorted(names))} in Kafka at {servers}: create it with "
+        "`foryou topics`, which creates all that are missing"
+    )
+
+
+def _too_large(name: str) -> str:
+    return (
+        f"{name} refuses an event that is within our limit: its max.message.bytes is below what "
+        "`foryou topics` sets; alter the topic's configuration"
+    )
