@@ -29,23 +29,26 @@ async def read(source: Any, count: int, max_records: int = 1000) -> list[Any]:
 
 
 async def test_what_was_appended_is_read_byte_for_byte(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     await sink.append(A, b"key", b"\x00\xff value", 42)
     await sink.append(A, b"", b"", 43)
     await sink.flush()
-    records = await read(log_backend.source([A]), 2)
+    records = await read(await log_backend.source([A]), 2)
     assert [(r.topic, r.partition, r.offset) for r in records] == [(A, 0, 0), (A, 0, 1)]
-    assert [(r.key, r.value, r.timestamp_ms) for r in records] == [
-        (b"key", b"\x00\xff value", 42),
-        (b"", b"", 43),
-    ]
+    assert [(r.key, r.value) for r in records] == [(b"key", b"\x00\xff value"), (b"", b"")]
+    times_ms = [r.timestamp_ms for r in records]
+    if log_backend.stamps_arrival:
+        assert times_ms == sorted(times_ms)
+        assert times_ms[0] > 1_700_000_000_000
+    else:
+        assert times_ms == [42, 43]
     await sink.close()
 
 
 async def test_one_key_keeps_its_order_over_several_partitions(log_backend: Any) -> None:
-    sink = log_backend.sink(partitions=4)
+    sink = await log_backend.sink(partitions=4)
     await sink.append_many(A, entries(500))
-    source = log_backend.source([A])
+    source = await log_backend.source([A])
     records = await read(source, 500, max_records=37)
     assert len({r.partition for r in records}) > 1, "keys are spread over the partitions"
     for key in {r.key for r in records}:
@@ -56,75 +59,76 @@ async def test_one_key_keeps_its_order_over_several_partitions(log_backend: Any)
 
 
 async def test_two_topics_come_through_one_source(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     await sink.append_many(A, entries(3))
     await sink.append_many(B, entries(4))
-    records = await read(log_backend.source([A, B]), 7)
+    records = await read(await log_backend.source([A, B]), 7)
     assert sorted(r.topic for r in records) == [A] * 3 + [B] * 4
 
 
 async def test_a_small_poll_goes_on_where_it_stopped(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     await sink.append_many(A, entries(10))
-    source = log_backend.source([A])
-    assert [len(await source.poll(3, 1.0)) for _ in range(4)] == [3, 3, 3, 1]
+    source = await log_backend.source([A])
+    assert [len(await source.poll(3, 5.0)) for _ in range(4)] == [3, 3, 3, 1]
     assert source.positions() == {(A, 0): 10}
 
 
 async def test_silence_returns_nothing_at_the_timeout(log_backend: Any) -> None:
-    source = log_backend.source([A])
+    source = await log_backend.source([A])
     assert await source.poll(10, 0.0) == []
     assert await source.poll(10, 0.01) == []
 
 
 async def test_a_follower_finds_a_topic_that_is_made_later(log_backend: Any) -> None:
-    source = log_backend.source([A], start="latest")
+    source = await log_backend.source([A], start="latest")
     waiting = asyncio.create_task(source.poll(10, 10.0))
     await asyncio.sleep(0)
-    await log_backend.sink(partitions=3).append_many(A, entries(1))
+    await (await log_backend.sink(partitions=3)).append_many(A, entries(1))
     assert [r.value for r in await waiting] == [b"event 0"], "a new topic is read from its start"
 
 
 async def test_latest_skips_what_is_there(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     await sink.append_many(A, entries(5))
-    source = log_backend.source([A], start="latest")
+    source = await log_backend.source([A], start="latest")
     await sink.append_many(A, entries(1, first=5))
     assert [r.value for r in await read(source, 1)] == [b"event 5"]
 
 
 async def test_seek_moves_back_and_forth(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     await sink.append_many(A, entries(10))
-    source = log_backend.source([A])
+    source = await log_backend.source([A])
     await read(source, 10)
     source.seek(A, 0, 4)
-    assert (await source.poll(1, 1.0))[0].offset == 4
+    assert (await source.poll(1, 5.0))[0].offset == 4
     source.seek(A, 0, 9)
-    assert [r.offset for r in await source.poll(10, 1.0)] == [9]
+    assert [r.offset for r in await source.poll(10, 5.0)] == [9]
 
 
 async def test_a_group_goes_on_after_its_commit(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     await sink.append_many(A, entries(10))
-    source = log_backend.source([A], group="readers", start="committed")
-    await source.poll(4, 1.0)
+    source = await log_backend.source([A], group="readers", start="committed")
+    assert len(await source.poll(4, 10.0)) == 4
     await source.commit()
-    await source.poll(4, 1.0)  # not committed: comes again
-    again = log_backend.source([A], group="readers", start="committed")
-    assert (await again.poll(100, 1.0))[0].offset == 4
-    other = log_backend.source([A], group="others", start="committed")
-    assert (await other.poll(100, 1.0))[0].offset == 0
+    assert len(await source.poll(4, 10.0)) == 4  # not committed: comes again
+    await source.close()
+    again = await log_backend.source([A], group="readers", start="committed")
+    assert (await again.poll(100, 10.0))[0].offset == 4
+    other = await log_backend.source([A], group="others", start="committed")
+    assert (await other.poll(100, 10.0))[0].offset == 0
 
 
 async def test_commit_without_a_group_is_refused(log_backend: Any) -> None:
     with pytest.raises(RuntimeError, match="group"):
-        await log_backend.source([A]).commit()
+        await (await log_backend.source([A])).commit()
 
 
 async def test_a_cancelled_poll_loses_nothing(log_backend: Any) -> None:
-    sink = log_backend.sink()
-    source = log_backend.source([A])
+    sink = await log_backend.sink()
+    source = await log_backend.source([A])
     waiting = asyncio.create_task(source.poll(10, 10.0))
     await asyncio.sleep(0)
     waiting.cancel()
@@ -135,17 +139,17 @@ async def test_a_cancelled_poll_loses_nothing(log_backend: Any) -> None:
 
 
 async def test_an_oversize_event_is_refused_with_its_whole_batch(log_backend: Any) -> None:
-    sink = log_backend.sink()
+    sink = await log_backend.sink()
     large = (b"k", b"x" * RECORD_BYTES_MAX, 0)
     with pytest.raises(RecordTooLargeError, match=str(RECORD_BYTES_MAX)):
         await sink.append_many(A, [*entries(2), large])
     await sink.append_many(A, [(b"", b"x" * RECORD_BYTES_MAX, 0)])
-    records = await read(log_backend.source([A]), 1)
+    records = await read(await log_backend.source([A]), 1)
     assert len(records[0].value) == RECORD_BYTES_MAX
 
 
 async def test_a_log_that_dropped_nothing_starts_at_nought(log_backend: Any) -> None:
     """A reader that kept its own position compares it with this: what lies before is gone."""
-    await log_backend.sink().append_many(A, entries(3))
-    source = log_backend.source([A])
+    await (await log_backend.sink()).append_many(A, entries(3))
+    source = await log_backend.source([A])
     assert await source.start_offsets() == {(A, 0): 0}
