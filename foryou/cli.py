@@ -1,4 +1,4 @@
-"""The `foryou` command: demo, serve, feed, health, score, train, eval, bench.
+"""The `foryou` command: demo, serve, topics, feed, health, score, train, eval, bench.
 
 Exit codes: 0 done, 1 failed, 2 called wrongly. Errors are one line; `foryou --debug …` shows the
 traceback too. What a command needs (JAX, numba, gRPC) is imported when it runs, so that `--help`
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from foryou.commands import bench, demo, evaluate, feed, health, score, train
+from foryou.commands import bench, demo, evaluate, feed, health, score, topics, train
 from foryou.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from service_kit.signals import leave_on_signals
 
@@ -39,6 +39,7 @@ def build_app(*, serve_flags: bool) -> typer.Typer:
     app.callback()(_root)
     app.command("demo", epilog=demo.EXAMPLES)(demo.demo)
     app.add_typer(_serve(serve_flags), name="serve")
+    app.command("topics", epilog=topics.EXAMPLES)(topics.topics)
     app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
     app.command("health", epilog=health.EXAMPLES)(health.health)
     app.command("score", epilog=score.EXAMPLES)(score.score)

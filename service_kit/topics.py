@@ -5,6 +5,7 @@ The embedded log needs none of this: it makes a topic when it is first written a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from service_kit.event_log import (
@@ -15,6 +16,8 @@ from service_kit.event_log import (
     TOPIC_SERVED,
     dead_letter_topic,
 )
+from service_kit.kafka.admin import TopicState, ensure_kafka_topics
+from service_kit.settings import ServiceSettings
 
 PARTITIONS_DEFAULT = 12  # divides into 1, 2, 3, 4, 6 and 12 shares of authors
 DAY_MS = 86_400_000
@@ -63,3 +66,32 @@ TOPICS = _with_dead_letters(
     # Longer than thunder keeps posts (2 days), so that a replica without a snapshot is complete.
     TopicSpec(TOPIC_IN_NETWORK, "author", 4 * DAY_MS),
 )
+
+
+async def ensure_topics(
+    settings: ServiceSettings,
+    *,
+    specs: Sequence[TopicSpec] = TOPICS,
+    partitions: int = PARTITIONS_DEFAULT,
+    replication_factor: int = 1,
+    wait_s: float = 0.0,
+) -> list[TopicState]:
+    """Creates the deployment's topics that are missing in Kafka; changes nothing that exists.
+
+    ``wait_s``: how long to try while Kafka does not answer. Raises LogUnavailableError after it,
+    TopicError where Kafka refuses a topic, ValueError without brokers.
+    """
+    servers = settings.kafka_bootstrap_servers
+    if not servers:
+        raise ValueError(
+            "no brokers: name them by --kafka-bootstrap-servers or KAFKA_BOOTSTRAP_SERVERS; the "
+            "embedded log, used without them, makes its topics by itself"
+        )
+    return await ensure_kafka_topics(
+        servers,
+        specs,
+        prefix=settings.kafka_topic_prefix,
+        partitions=partitions,
+        replication_factor=replication_factor,
+        wait_s=wait_s,
+    )

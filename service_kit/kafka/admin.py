@@ -6,14 +6,16 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiokafka.admin import AIOKafkaAdminClient, NewTopic
 from aiokafka.errors import KafkaError, TopicAlreadyExistsError, for_code
 
 from service_kit.event_log import LogUnavailableError, TopicError
 from service_kit.kafka.link import REQUEST_MS, quiet_client_logs
-from service_kit.topics import TopicSpec
+
+if TYPE_CHECKING:  # it uses this module
+    from service_kit.topics import TopicSpec
 
 RETRY_S = 0.5
 SETTLE_S_MAX = 15.0  # from a topic's creation until every broker knows it and its leaders
