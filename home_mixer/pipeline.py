@@ -16,6 +16,7 @@ thunder first). Cheap filters come before those that read texts. What may fail s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from candidate_pipeline.components import FailurePolicy
@@ -76,7 +77,7 @@ class Collaborators:
     """What the components talk to."""
 
     clients: FeatureClients
-    thunder: GetInNetworkPosts
+    thunder: Sequence[GetInNetworkPosts]  # one a share of thunder's authors
     retrieve: Retrieve
     predict: Predict
     events: EventSink

@@ -15,14 +15,15 @@ from contextlib import suppress
 import grpc.aio
 
 from home_mixer.clients.circuit_breaker import Breakers
-from home_mixer.clients.embedded import EmbeddedFeatureStore
 from home_mixer.clients.grpc_channel import open_channel
 from home_mixer.clients.guarded import guarded_clients, guarded_method
+from home_mixer.clients.opening import OpenFeatureStore, open_feature_clients
 from home_mixer.params import ParamsStore
 from home_mixer.pipeline import Collaborators, build_pipeline
 from home_mixer.serving.servicer import Feed, ScoredPostsServicer
 from home_mixer.serving.telemetry import Telemetry
 from home_mixer.settings import HomeMixerSettings
+from home_mixer.sources.thunder_source import GetInNetworkPosts
 from protos import (
     home_mixer_pb2,
     home_mixer_pb2_grpc,
@@ -63,6 +64,7 @@ class HomeMixerProcess:
     ) -> None:
         """Raises ValueError for ranking parameters that cannot be used."""
         self._settings = settings
+        self._metrics = metrics
         self._readiness = readiness
         self._clock = clock
         self._random = random_
@@ -70,7 +72,7 @@ class HomeMixerProcess:
         self._breakers = Breakers(settings.breaker_limits, clock, metrics)
         self._params = ParamsStore(settings.params)
         self._feed: Feed | None = None
-        self._store: EmbeddedFeatureStore | None = None
+        self._store: OpenFeatureStore | None = None
         self._log: EmbeddedLogWriter | None = None
         self._channels: list[grpc.aio.Channel] = []
         self._reloading: asyncio.Task[None] | None = None
@@ -93,13 +95,10 @@ class HomeMixerProcess:
     async def start(self) -> None:
         """Opens the store (StoreError when it cannot) and wires the pipeline."""
         settings = self._settings
-        self._store = EmbeddedFeatureStore(
-            settings.features_dir,
-            map_bytes=settings.feature_map_bytes,
-            threads=settings.feature_threads,
+        self._store = await open_feature_clients(
+            settings, metrics=self._metrics, clock=self._clock
         )
         self._log = EmbeddedLogWriter(settings.log_dir)
-        thunder = self._channel(settings.thunder_address, THUNDER)
         ranker = self._channel(settings.phoenix_address, RANKER)
         retrieval = self._channel(settings.retrieval_target, RETRIEVAL)
         to = self._breakers.to
@@ -107,12 +106,9 @@ class HomeMixerProcess:
             settings,
             Collaborators(
                 clients=guarded_clients(
-                    self._store.clients(), self._breakers, settings.store_budget_ms
+                    self._store.clients, self._breakers, settings.store_budget_ms
                 ),
-                thunder=guarded_method(
-                    thunder_pb2_grpc.InNetworkPostsServiceStub(thunder).GetInNetworkPosts,
-                    to("thunder", settings.thunder_budget_ms),
-                ),
+                thunder=self._thunder_shares(),
                 retrieve=guarded_method(
                     phoenix_pb2_grpc.RetrievalServiceStub(retrieval).Retrieve,
                     to("retrieval", settings.retrieval_budget_ms),
@@ -129,6 +125,20 @@ class HomeMixerProcess:
         self._feed = Feed(pipeline, scorer, pipeline.component_names()["Source"])
         self._reloading = asyncio.create_task(self._reload_params(), name="params reload")
         self._readiness.set(SERVICE_NAME, True)
+
+    def _thunder_shares(self) -> list[GetInNetworkPosts]:
+        """One method a share, each behind a breaker of its own."""
+        targets = self._settings.thunder_targets
+        names = ["thunder"] if len(targets) == 1 else [f"thunder_{i}" for i in range(len(targets))]
+        return [
+            guarded_method(
+                thunder_pb2_grpc.InNetworkPostsServiceStub(
+                    self._channel(target, THUNDER)
+                ).GetInNetworkPosts,
+                self._breakers.to(name, self._settings.thunder_budget_ms),
+            )
+            for name, target in zip(names, targets, strict=True)
+        ]
 
     async def stop(self) -> None:
         """Drains side effects, then closes channels, log and store. CutError: some were lost."""
@@ -147,7 +157,7 @@ class HomeMixerProcess:
             await self._log.flush()
             await self._log.close()
         if self._store is not None:
-            self._store.close()
+            await self._store.close()
         if not complete:
             raise CutError("side effects were cut off")
 

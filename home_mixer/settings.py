@@ -14,6 +14,7 @@ from service_kit.settings import PORT_MAX, ServiceSettings
 
 MAP_BYTES_MIN, MAP_BYTES_MAX = 1 << 20, 1 << 44
 FEEDS_AT_ONCE = 32  # at 30 ms of one core each, more could not all be answered within a second
+THUNDER_ADDRESS = r"^[^\s;]+:[^\s;]+(;[^\s;]+:[^\s;]+)*$"
 ADDRESS = r"^\S+:\S+$"  # host:port, or a gRPC target such as dns:///host:port or unix:path
 REDIS_URL = r"^$|^rediss?(\+cluster)?://\S+$"
 FEATURE_MAP_DOC = "largest size of each feature map; the file grows with the data, not to this size"
@@ -51,7 +52,10 @@ class HomeMixerSettings(FeatureStoreSettings):
 
     grpc_port: int = Field(50051, ge=0, le=PORT_MAX, description="gRPC port; 0 picks a free one")
     thunder_address: str = Field(
-        "127.0.0.1:50052", pattern=ADDRESS, description="host:port of thunder"
+        "127.0.0.1:50052",
+        pattern=THUNDER_ADDRESS,
+        description="host:port of thunder; several shares of its authors: one each, in their "
+        "order, separated by ';'",
     )
     phoenix_address: str = Field(
         "127.0.0.1:50053", pattern=ADDRESS, description="host:port of the ranker"
@@ -119,6 +123,11 @@ class HomeMixerSettings(FeatureStoreSettings):
     breaker_probes: int = Field(
         2, ge=1, le=100, description="good answers in a row after which it counts as back"
     )
+
+    @property
+    def thunder_targets(self) -> tuple[str, ...]:
+        """Where each share of thunder's authors is asked."""
+        return tuple(self.thunder_address.split(";"))
 
     @property
     def retrieval_target(self) -> str:

@@ -1,14 +1,19 @@
 """Posts of the accounts that the viewer follows, from thunder, newest first.
 
-``partial`` (thunder ran out of time) keeps what came and says so among the degraded reasons.
+Where thunder's authors lie in several shares, all are asked at once with the whole list: its rules
+look at everybody followed, and a reply is answered with by the share of the author replied to. The
+merged answer is what one large thunder would say. A share that is away costs its posts, and the
+degraded reasons name it. ``partial`` (thunder ran out of time) keeps what came and says so too.
 Ancestors of a reply are its parent, then the root of its thread where that is another post.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from candidate_pipeline.components import Source
 from candidate_pipeline.errors import Degraded
@@ -23,10 +28,13 @@ from protos import thunder_pb2
 
 FOLLOWED_MAX = 10_000  # thunder's limits
 EXCLUDED_MAX = 10_000
+# thunder's own cap of replies and reposts an author, held again over the shares' answers.
+SECONDARY_PER_AUTHOR_MAX = 30
 
 GetInNetworkPosts = Method[
     thunder_pb2.GetInNetworkPostsRequest, thunder_pb2.GetInNetworkPostsResponse
 ]
+Answer = thunder_pb2.GetInNetworkPostsResponse
 
 
 class ThunderSource(Source[ScoredPostsQuery]):
@@ -46,10 +54,13 @@ class ThunderSource(Source[ScoredPostsQuery]):
     )
 
     def __init__(
-        self, method: GetInNetworkPosts, budget_ms: float, *, fail_closed: bool = True
+        self, shares: Sequence[GetInNetworkPosts], budget_ms: float, *, fail_closed: bool = True
     ) -> None:
-        """``fail_closed``: bring nothing for a viewer whose blocks and mutes are not known."""
-        self._method = method
+        """``shares``: one method a share of thunder's authors, in the shares' order.
+        ``fail_closed``: bring nothing for a viewer whose blocks and mutes are not known."""
+        if not shares:
+            raise ValueError("no share of thunder to ask: expected at least one")
+        self._shares = tuple(shares)
         self.budget_ms = budget_ms
         self._fail_closed = fail_closed
 
@@ -58,21 +69,78 @@ class ThunderSource(Source[ScoredPostsQuery]):
         return not self._fail_closed or query.user_features_age_ms != FEATURES_UNKNOWN
 
     async def fetch(self, query: ScoredPostsQuery) -> dict[str, AnyArray]:
+        results = await asyncio.gather(*(self._ask(i, query) for i in range(len(self._shares))))
+        answers = [result for result in results if not isinstance(result, Degraded)]
+        reasons = [
+            self._said_of(i, result.reason)
+            for i, result in enumerate(results)
+            if isinstance(result, Degraded)
+        ]
+        if not answers:
+            raise Degraded(_joined(reasons))
+        columns = light_post_columns(merged(answers, query.params.thunder_max_results))
+        reasons += [self._said_of(i, "partial") for i, r in enumerate(results) if _partial(r)]
+        if len(query.followed_user_ids) > FOLLOWED_MAX:
+            reasons.append("followed_truncated")
+        if reasons:
+            raise Degraded(_joined(reasons), columns)
+        return columns
+
+    async def _ask(self, share: int, query: ScoredPostsQuery) -> Answer | Degraded:
         request = thunder_pb2.GetInNetworkPostsRequest(
             user_id=query.viewer_id,
             following_user_ids=query.followed_user_ids[:FOLLOWED_MAX].tolist(),
             max_results=query.params.thunder_max_results,
             exclude_post_ids=query.seen_ids[-EXCLUDED_MAX:].tolist(),  # newest: largest ids
             algorithm="default",
+            share_index=share,
+            share_count=len(self._shares),
         )
         timeout_s = call_timeout_s(self.budget_ms)
-        response = await call(self._method, request, timeout_s, query.request_id)
-        columns = light_post_columns(response.posts)
-        if response.partial:
-            raise Degraded("partial", columns)
-        if len(query.followed_user_ids) > FOLLOWED_MAX:
-            raise Degraded("followed_truncated", columns)
-        return columns
+        try:
+            return await call(self._shares[share], request, timeout_s, query.request_id)
+        except Degraded as why:
+            return why
+
+    def _said_of(self, share: int, reason: str) -> str:
+        return reason if len(self._shares) == 1 else f"share_{share}_{reason}"
+
+
+def merged(
+    answers: Sequence[Answer],
+    results_max: int,
+    secondary_max: int = SECONDARY_PER_AUTHOR_MAX,
+) -> Sequence[thunder_pb2.LightPost]:
+    """The shares' posts as one thunder would answer: newest first, equal times by larger id, at
+    most ``secondary_max`` replies and reposts an author and ``results_max`` in all (0: no limit).
+
+    Exact: where a share's answer is cut at ``results_max``, what it leaves out is older than as
+    many posts that stay.
+    """
+    if len(answers) == 1:
+        return answers[0].posts
+    posts = [post for answer in answers for post in answer.posts]
+    ids = np.array([post.post_id for post in posts], np.uint64)
+    created_ms = np.array([post.created_at_ms for post in posts], np.int64)
+    authors = np.array([post.author_id for post in posts], np.uint64)
+    secondary = np.array([post.is_reply or post.is_repost for post in posts], bool)
+    order = np.lexsort((ids, created_ms))[::-1]
+    replies = order[secondary[order]]
+    kept = np.ones(len(posts), bool)
+    kept[replies[rank_in_group(authors[replies]) >= secondary_max]] = False
+    chosen = order[kept[order]]
+    return [posts[i] for i in chosen[: results_max or None].tolist()]
+
+
+def rank_in_group(groups: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """How many of the same group come before each entry. ``groups`` and result: [N]."""
+    order = np.argsort(groups, kind="stable")
+    ordered = groups[order]
+    numbers = np.arange(groups.size)
+    begins = np.append(True, ordered[1:] != ordered[:-1])[: groups.size]
+    ranks = np.empty(groups.size, np.int64)
+    ranks[order] = numbers - np.maximum.accumulate(np.where(begins, numbers, 0))
+    return ranks
 
 
 def light_post_columns(posts: Sequence[thunder_pb2.LightPost]) -> dict[str, AnyArray]:
@@ -91,3 +159,11 @@ def light_post_columns(posts: Sequence[thunder_pb2.LightPost]) -> dict[str, AnyA
         "ancestors": ancestors_column(replies, conversations),
         "served_type": np.full(len(posts), SERVED_IN_NETWORK, np.int8),
     }
+
+
+def _partial(result: Answer | Degraded) -> bool:
+    return not isinstance(result, Degraded) and result.partial
+
+
+def _joined(reasons: Sequence[str]) -> str:
+    return ",".join(reasons)

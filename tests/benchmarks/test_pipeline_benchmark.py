@@ -37,7 +37,7 @@ def test_the_measured_components_are_the_feeds_own() -> None:
     nothing = cast(Any, None)
     collaborators = Collaborators(
         clients=world.store.clients(),
-        thunder=nothing,
+        thunder=[nothing],
         retrieve=nothing,
         predict=nothing,
         events=nothing,

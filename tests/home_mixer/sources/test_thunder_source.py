@@ -18,7 +18,7 @@ LightPost, Answer = thunder_pb2.LightPost, thunder_pb2.GetInNetworkPostsResponse
 
 
 async def fetched(method: Any, query: Any) -> CandidateTable:
-    source = ThunderSource(method, 100.0)
+    source = ThunderSource([method], 100.0)
     assert source.enable(query)
     return CandidateTable.from_columns(SCHEMA, await source.fetch(query))
 
@@ -63,7 +63,7 @@ async def test_all_fields_become_columns(fake_method: Any, make_query: Any) -> N
 
 async def test_a_partial_answer_is_used_and_said(fake_method: Any, make_query: Any) -> None:
     answer = Answer(posts=[LightPost(post_id=10, author_id=1)], partial=True)
-    source = ThunderSource(fake_method(answer), 100.0)
+    source = ThunderSource([fake_method(answer)], 100.0)
     with pytest.raises(Degraded) as caught:
         await source.fetch(make_query())
     assert caught.value.reason == "partial"
@@ -83,7 +83,7 @@ async def test_a_failure_has_its_reason(
     fake_method: Any, make_query: Any, code: grpc.StatusCode, reason: str
 ) -> None:
     with pytest.raises(Degraded) as caught:
-        await ThunderSource(fake_method(code), 100.0).fetch(make_query())
+        await ThunderSource([fake_method(code)], 100.0).fetch(make_query())
     assert (caught.value.reason, caught.value.output) == (reason, None)
 
 
@@ -93,7 +93,7 @@ async def test_a_list_beyond_thunders_limit_is_cut_and_said(
     method = fake_method(Answer())
     query = make_query(followed_user_ids=np.arange(1, FOLLOWED_MAX + 2))
     with pytest.raises(Degraded, match="followed_truncated"):
-        await ThunderSource(method, 100.0).fetch(query)
+        await ThunderSource([method], 100.0).fetch(query)
     assert len(method.requests[0].following_user_ids) == FOLLOWED_MAX
 
 
@@ -101,5 +101,49 @@ def test_nothing_is_fetched_while_blocks_and_mutes_are_unknown(
     fake_method: Any, make_query: Any
 ) -> None:
     unknown = make_query(user_features_age_ms=-1)
-    assert not ThunderSource(fake_method(), 100.0).enable(unknown)
-    assert ThunderSource(fake_method(), 100.0, fail_closed=False).enable(unknown)
+    assert not ThunderSource([fake_method()], 100.0).enable(unknown)
+    assert ThunderSource([fake_method()], 100.0, fail_closed=False).enable(unknown)
+
+
+async def test_every_share_is_asked_for_itself_with_the_whole_list(
+    fake_method: Any, make_query: Any
+) -> None:
+    shares = [fake_method(Answer()), fake_method(Answer())]
+    await ThunderSource(shares, 100.0).fetch(make_query(followed_user_ids=[5, 3]))
+    for index, share in enumerate(shares):
+        (request,) = share.requests
+        assert (request.share_index, request.share_count) == (index, 2)
+        assert list(request.following_user_ids) == [3, 5], "rules look at everybody followed"
+
+
+async def test_the_shares_answers_become_one_newest_first(
+    fake_method: Any, make_query: Any
+) -> None:
+    first = [LightPost(post_id=i, author_id=1, created_at_ms=t) for i, t in ((9, 50), (3, 20))]
+    second = [LightPost(post_id=i, author_id=2, created_at_ms=t) for i, t in ((8, 50), (5, 30))]
+    shares = [fake_method(Answer(posts=first)), fake_method(Answer(posts=second))]
+    columns = await ThunderSource(shares, 100.0).fetch(make_query())
+    assert np.asarray(columns["post_id"]).tolist() == [9, 8, 5, 3]
+
+
+async def test_a_missing_share_is_named_and_the_others_are_served(
+    fake_method: Any, make_query: Any
+) -> None:
+    answer = Answer(posts=[LightPost(post_id=10, author_id=1)], partial=True)
+    shares = [fake_method(answer), fake_method(grpc.StatusCode.UNAVAILABLE)]
+    with pytest.raises(Degraded) as caught:
+        await ThunderSource(shares, 100.0).fetch(make_query())
+    assert caught.value.reason == "share_1_unavailable,share_0_partial"
+    assert caught.value.output is not None
+    assert np.asarray(caught.value.output["post_id"]).tolist() == [10]
+
+
+async def test_without_any_share_nothing_comes_and_all_are_named(
+    fake_method: Any, make_query: Any
+) -> None:
+    code = grpc.StatusCode
+    shares = [fake_method(code.UNAVAILABLE), fake_method(code.DEADLINE_EXCEEDED)]
+    with pytest.raises(Degraded) as caught:
+        await ThunderSource(shares, 100.0).fetch(make_query())
+    assert caught.value.reason == "share_0_unavailable,share_1_timeout"
+    assert caught.value.output is None
