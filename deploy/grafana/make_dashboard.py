@@ -1,7 +1,8 @@
 """Writes dashboards/foryou.json from the table below: `python deploy/grafana/make_dashboard.py`.
 
 A panel is its title, unit and queries, and a sentence on how to read it; Grafana's layout follows
-from the order, which is why all stand in one long file. `or vector(0)` stands only where no series means that it never happened.
+from the order, which is why all stand in one long file. `or vector(0)` stands only where no series
+means that it never happened.
 """
 
 from __future__ import annotations
