@@ -79,6 +79,17 @@ class EmbeddedFeatureWriter:
         with self._writing() as txn:
             return trim_posts(txn, first_post_id, rows_max)
 
+    def check(self) -> None:
+        """Nothing: a committed transaction is not lost but with its whole directory."""
+
+    def filled(self, share: tuple[int, int]) -> bool:
+        """True: readers are not kept out of a directory that is being filled."""
+        return True
+
+    def warnings(self) -> list[str]:
+        """None: there is no server."""
+        return []
+
     def size_bytes(self) -> int:
         """Bytes of the map in use."""
         return self._ingested.size_bytes()

@@ -70,13 +70,13 @@ class EmbeddedServedStore:
     def _read_request(self, viewer_id: int) -> RequestInfo | None:
         with self._directory.read() as txn:
             value = txn.get(REQUESTS, id_key(viewer_id))
-            return None if value is None else _decode_request(bytes(value))
+            return None if value is None else decode_request(bytes(value))
 
     def _write_request(self, viewer_id: int, info: RequestInfo) -> None:
         with self._directory.write() as txn:
             old = txn.get(REQUESTS, id_key(viewer_id))
-            if old is None or info.served_at_ms >= _decode_request(old).served_at_ms:
-                txn.put(REQUESTS, id_key(viewer_id), _encode_request(info))
+            if old is None or info.served_at_ms >= decode_request(old).served_at_ms:
+                txn.put(REQUESTS, id_key(viewer_id), encode_request(info))
             _expire(txn, viewer_id, info.served_at_ms)
 
 
@@ -105,16 +105,18 @@ def _last_served_ms(txn: Transaction, viewer_id: int) -> int:
     rows = _rows(txn, viewer_id)
     request = txn.get(REQUESTS, id_key(viewer_id))
     newest = int(rows["served_at_ms"].max()) if rows.shape[0] else 0
-    return max(newest, _decode_request(request).served_at_ms if request else 0)
+    return max(newest, decode_request(request).served_at_ms if request else 0)
 
 
-def _encode_request(info: RequestInfo) -> bytes:
+def encode_request(info: RequestInfo) -> bytes:
+    """The stored value; it begins with the time."""
     request_id, params_hash = info.request_id.encode(), info.params_hash.encode()
     header = _REQUEST.pack(info.served_at_ms, len(request_id), len(params_hash))
     return header + request_id + params_hash + info.post_ids.astype("<u8").tobytes()
 
 
-def _decode_request(value: bytes) -> RequestInfo:
+def decode_request(value: bytes) -> RequestInfo:
+    """The inverse of `encode_request`."""
     served_at_ms, id_bytes, hash_bytes = _REQUEST.unpack_from(value)
     at = _REQUEST.size
     ids_at = at + id_bytes + hash_bytes

@@ -3,8 +3,8 @@
 Every method takes and returns columns: B = ids asked for, rows of the answer in the order asked.
 An id that a store does not know is a row of zeros with ``found`` false, never an error. Ids are
 uint64 with 0 for "none"; times are milliseconds since 1970. Implementations: `memory` (tests and
-benchmarks) and `embedded` (LMDB); `tests/contract/test_feature_store_*.py` holds them all to one
-behaviour. All methods raise `StoreError` when the store cannot answer.
+benchmarks), `embedded` (LMDB) and `redis`; `tests/contract/test_feature_store_*.py` holds them all
+to one behaviour. All methods raise `StoreError` when the store cannot answer.
 """
 
 from __future__ import annotations

@@ -1,18 +1,24 @@
-"""One behaviour for every feature store: the in-memory one, the embedded one, and those to come."""
+"""One behaviour for every feature store: in memory, embedded, on Redis and on Redis Cluster."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pytest
+from real_parts import redis
 
 from home_mixer.clients.embedded import EmbeddedFeatureStore
 from home_mixer.clients.memory import MemoryFeatureStore
 from home_mixer.clients.protocols import FeatureClients, RequestInfo, UserFeatures
+from home_mixer.clients.redis.rows import HOUR_MS, Retention
+from home_mixer.clients.redis.store import RedisFeatureStore
+from home_mixer.clients.redis.users import DAY_MS
+from home_mixer.clients.redis.writer import RedisFeatureWriter
 from home_mixer.clients.writes import (
     BLOCK,
     FOLLOW,
@@ -25,8 +31,11 @@ from home_mixer.clients.writes import (
     PostContent,
     Profile,
 )
+from service_kit.clock import ManualClock
+from service_kit.metrics import Metrics
 
 VIEWER = 7
+RETENTION = Retention(posts_ms=HOUR_MS, users_ms=DAY_MS)
 
 
 class Store(NamedTuple):
@@ -38,21 +47,43 @@ def ids(*values: int) -> np.ndarray:
     return np.array(values, np.uint64)
 
 
-def _memory(_: Path) -> Iterator[Store]:
-    store = MemoryFeatureStore()
-    yield Store(store.clients(), store)
+@pytest.fixture(scope="session")
+def redis_cluster_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Three masters that all tests share: each uses a key prefix of its own."""
+    if not redis.available():
+        pytest.skip(redis.HOW_TO_GET_IT)
+    with redis.RedisCluster(tmp_path_factory.mktemp("redis-cluster")) as cluster:
+        yield cluster.url
 
 
-def _embedded(directory: Path) -> Iterator[Store]:
-    store = EmbeddedFeatureStore(directory, map_bytes=64 << 20)
-    yield Store(store.clients(), store.writer)
-    store.close()
-
-
-@pytest.fixture(params=[_memory, _embedded], ids=["memory", "embedded"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    make: Callable[[Path], Iterator[Store]] = request.param
-    yield from make(tmp_path)
+@pytest.fixture(params=["memory", "embedded", "redis", "redis-cluster"])
+async def store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
+    if request.param == "memory":
+        memory = MemoryFeatureStore()
+        yield Store(memory.clients(), memory)
+    elif request.param == "embedded":
+        embedded = EmbeddedFeatureStore(tmp_path, map_bytes=64 << 20)
+        yield Store(embedded.clients(), embedded.writer)
+        embedded.close()
+    else:
+        name = {"redis": "redis_url", "redis-cluster": "redis_cluster_url"}[request.param]
+        url, prefix = request.getfixturevalue(name), uuid.uuid4().hex
+        writer = RedisFeatureWriter(url, key_prefix=prefix, retention=RETENTION)
+        assert writer.positions() == {}
+        assert writer.filled((0, 1))
+        reader = RedisFeatureStore(
+            url,
+            key_prefix=prefix,
+            timeout_s=30.0,
+            connections_max=8,
+            cached_posts_max=3,
+            user_days=365,
+            clock=ManualClock(),
+            metrics=Metrics("home_mixer"),
+        )
+        yield Store(reader.clients(), writer)
+        await reader.close()
+        writer.close()
 
 
 FULL = PostContent(
@@ -230,6 +261,9 @@ async def test_positions_are_stored_with_the_rows(store: Store) -> None:
 
 
 async def test_trimming_forgets_the_oldest_posts_alone(store: Store) -> None:
+    if isinstance(store.writer, RedisFeatureWriter):
+        assert store.writer.trim(35, 2) == 0  # keys expire: tests/home_mixer/clients/redis
+        return
     contents = [(post_id, PostContent(1, post_id)) for post_id in (10, 20, 30, 40)]
     store.writer.apply(FeatureBatch(contents=contents), {})
     assert store.writer.trim(35, 2) == 2

@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from home_mixer.clients import embedded_actions, embedded_users
+from home_mixer.clients import embedded_actions, user_values
 from home_mixer.clients.embedded import EmbeddedFeatureStore
 from home_mixer.clients.embedded_served import HOUR_MS, VIEWER_RETENTION_MS
 from home_mixer.clients.protocols import RequestInfo, StoreError, StoreFormatError, StoreFullError
@@ -103,7 +103,7 @@ async def test_a_users_actions_are_bounded_to_the_newest(
 async def test_a_users_edges_are_bounded_to_the_newest_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded_users, "EDGES_PER_USER_MAX", 3)
+    monkeypatch.setattr(user_values, "EDGES_PER_USER_MAX", 3)
     store = EmbeddedFeatureStore(tmp_path, map_bytes=MAP_BYTES)
     rows = [(FOLLOW, 1, target, EdgeChange(100 - target, False)) for target in range(1, 10)]
     store.writer.apply(FeatureBatch(edges=rows), {})
