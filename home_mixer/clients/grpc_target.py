@@ -19,9 +19,10 @@ BACKOFF_S_MIN, BACKOFF_S_MAX = 0.01, 0.1  # a retry must fit into a budget of so
 # Retries stop while more than one call in three fails: an outage is not made worse by repeating.
 RETRY_TOKENS_MAX, RETRY_TOKENS_A_SUCCESS = 200, 0.5
 RECONNECT_MS_MIN, RECONNECT_MS_MAX = 100, 1_000  # feeds recover soon after a service returns
+CONNECT_MS_MAX = 1_000  # for one attempt to connect; default 20 s
 RESOLVE_MS_MIN = 1_000  # a name is looked up again as soon as a replica is lost; default 30 s
 KEEPALIVE_MS = 5_000  # notices a peer that hangs or vanished without a word
-KEEPALIVE_TIMEOUT_MS = 2_000
+KEEPALIVE_TIMEOUT_MS = 3_000
 SEPARATOR = ","
 
 
@@ -53,11 +54,13 @@ def channel_options(service: str, *, message_bytes_max: int) -> Options:
         ("grpc.service_config", json.dumps(service_config(service))),
         ("grpc.enable_retries", 1),
         ("grpc.initial_reconnect_backoff_ms", RECONNECT_MS_MIN),
-        ("grpc.min_reconnect_backoff_ms", RECONNECT_MS_MIN),
+        ("grpc.min_reconnect_backoff_ms", CONNECT_MS_MAX),  # despite its name
         ("grpc.max_reconnect_backoff_ms", RECONNECT_MS_MAX),
         ("grpc.dns_min_time_between_resolutions_ms", RESOLVE_MS_MIN),
         ("grpc.keepalive_time_ms", KEEPALIVE_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.ping_timeout_ms", KEEPALIVE_TIMEOUT_MS),  # its default, a minute, would win
+        ("grpc.http2.max_pings_without_data", 0),  # or a quiet connection is asked once a minute
         ("grpc.max_receive_message_length", message_bytes_max),
         ("grpc.max_send_message_length", message_bytes_max),
     ]
