@@ -23,6 +23,7 @@ from service_kit.readiness import Readiness
 from service_kit.topics import PARTITIONS_DEFAULT
 from thunder.events import decode_batch
 from thunder.in_network import encode
+from thunder.log_wait import when_log_answers
 from thunder.metrics import FeederMetrics
 from thunder.settings import ThunderSettings
 
@@ -83,11 +84,16 @@ class Feeder:
     async def start(self) -> None:
         """Follows the posts from where its group stopped; SERVING once caught up."""
         settings = self._settings
-        self._sink = await open_sink(settings, partitions={TOPIC_IN_NETWORK: PARTITIONS_DEFAULT})
-        self._source = await open_source(settings, [TOPIC_POSTS], group=GROUP, start="committed")
+        partitions = await when_log_answers(self._partitions, self._readiness, FEEDER_NAME)
+        self._sink = await open_sink(
+            settings, partitions={TOPIC_IN_NETWORK: partitions}, metrics=self._metrics
+        )
+        self._source = await open_source(
+            settings, [TOPIC_POSTS], group=GROUP, start="committed", metrics=self._metrics
+        )
         consumer = Consumer(
             self._source,
-            FeedHandler(self._sink, await self._partitions(), self._clock, self._counters),
+            FeedHandler(self._sink, partitions, self._clock, self._counters),
             name="feeder",
             clock=self._clock,
             metrics=self._metrics,

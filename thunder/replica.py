@@ -16,7 +16,7 @@ import grpc.aio
 from protos import thunder_pb2_grpc
 from service_kit.clock import Clock
 from service_kit.consumer import Consumer, ConsumerOptions
-from service_kit.dead_letters import known_dead_letters
+from service_kit.dead_letters import Place, known_dead_letters
 from service_kit.event_log import (
     TOPIC_IN_NETWORK,
     TOPIC_POSTS,
@@ -30,6 +30,7 @@ from service_kit.readiness import Readiness
 from thunder.events import decode_batch
 from thunder.in_network import decode_in_network
 from thunder.ingest import PostIngester, show_sizes_for_ever, trim_for_ever
+from thunder.log_wait import when_log_answers
 from thunder.metrics import ThunderMetrics
 from thunder.service import SERVICE_NAME, InNetworkPosts
 from thunder.settings import ThunderSettings
@@ -91,11 +92,12 @@ class Thunder:
         """Compiles the kernels, restores, follows the topic; SERVING once caught up."""
         settings = self._settings
         await asyncio.to_thread(warm_up, self._clock)
-        await self._check_partitions()
+        self._sink = await open_sink(settings, metrics=self._metrics)
         share = self._share.index, self._share.count
-        self._source = await open_source(settings, [self._topic], start="earliest", share=share)
+        self._source = await open_source(
+            settings, [self._topic], start="earliest", share=share, metrics=self._metrics
+        )
         await self._restore(self._source)
-        self._sink = await open_sink(settings)
         self._consumer = await self._make_consumer(self._source, self._sink)
         self._run(self._consumer.run())
         self._run(trim_for_ever(self._store, self._counters, settings.trim_interval_seconds))
@@ -119,32 +121,23 @@ class Thunder:
             if part is not None:
                 await part.close()
 
-    async def _check_partitions(self) -> None:
-        """Raises ShareError where the topic cannot be shared so."""
-        if self._share.count == 1:
-            return
-        whole = await open_source(self._settings, [self._topic])
-        try:
-            self._share.check_partitions(self._topic, len(await whole.end_offsets()))
-        finally:
-            await whole.close()
-
     async def _restore(self, source: EventSource) -> None:
         if not self._settings.snapshot_interval_seconds:
             return
-        bounds = LogBounds(await source.start_offsets(), await source.end_offsets())
+
+        async def look() -> LogBounds:
+            ends = await source.end_offsets()
+            return LogBounds(await source.start_offsets(), ends)
+
+        bounds = await when_log_answers(look, self._readiness, SERVICE_NAME)
         self._saved = await asyncio.to_thread(self._snapshots.restore, self._store, bounds)
         for (topic, partition), offset in self._saved.items():
             source.seek(topic, partition, offset)
 
     async def _make_consumer(self, source: EventSource, sink: EventSink) -> Consumer:
         settings = self._settings
-        dead = await open_source(settings, [dead_letter_topic(self._topic)])
         decode = decode_in_network if settings.mode == "serving" else decode_batch
-        try:
-            known = await known_dead_letters(dead)
-        finally:
-            await dead.close()
+        known = await when_log_answers(self._known_dead, self._readiness, SERVICE_NAME)
         return Consumer(
             source,
             PostIngester(self._store, self._counters, decode, self._share),
@@ -160,6 +153,13 @@ class Thunder:
                 flush_interval_s=settings.flush_interval_ms / 1000,
             ),
         )
+
+    async def _known_dead(self) -> frozenset[Place]:
+        dead = await open_source(self._settings, [dead_letter_topic(self._topic)])
+        try:
+            return await known_dead_letters(dead)
+        finally:
+            await dead.close()
 
     async def _snapshot_for_ever(self) -> None:
         while True:

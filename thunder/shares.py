@@ -23,7 +23,7 @@ PATTERN: Final = r"^[0-9]{1,3}/[1-9][0-9]{0,2}$"
 
 
 class ShareError(ValueError):
-    """A share that does not exist, or partitions that cannot be shared so."""
+    """A share that does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,6 @@ class Share:
 
     def __str__(self) -> str:
         return f"{self.index}/{self.count}"
-
-    def check_partitions(self, topic: str, partitions: int) -> None:
-        """Raises ShareError where an author's share would not be that of its partition."""
-        if partitions % self.count:
-            raise ShareError(
-                f"{topic} has {partitions} partitions, which {self.count} shares cannot divide "
-                f"evenly: choose a number of shares that divides {partitions}"
-            )
 
     def place(
         self, posts: NDArray[np.void], flags: NDArray[np.uint8]
