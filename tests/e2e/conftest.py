@@ -37,7 +37,12 @@ class DemoRun:
 
 @pytest.fixture(scope="session")
 def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
-    data_dir = tmp_path_factory.mktemp("demo") / "data"
+    """Minutes long: FORYOU_DEMO_DIR names a directory that keeps one between sessions."""
+    kept = os.environ.get("FORYOU_DEMO_DIR")
+    data_dir = Path(kept) if kept else tmp_path_factory.mktemp("demo") / "data"
+    said = data_dir / "demo.json"
+    if kept and said.exists():
+        return DemoRun(data_dir, json.loads(said.read_text()), said.read_text())
     command = [
         *(sys.executable, "-m", "foryou.cli", "demo", "--headless", "--json"),
         *("--users", str(USERS), "--train-seconds", str(TRAIN_SECONDS)),
@@ -45,6 +50,7 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
     ]
     run = subprocess.run(command, capture_output=True, text=True, timeout=DEMO_SECONDS_MAX)
     assert run.returncode == 0, run.stderr[-4_000:]
+    said.write_text(run.stdout)
     return DemoRun(data_dir, json.loads(run.stdout), run.stdout)
 
 

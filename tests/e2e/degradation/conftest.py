@@ -1,0 +1,322 @@
+"""One deployment for all rows of docs/degradation.md: real processes, Kafka, Redis, and a load.
+
+Without Kafka or Redis the same suite runs on the embedded log and stores, and the rows about
+them skip. Each row breaks one part under load, looks at every answer, mends it and waits until
+feeds are whole again. What a viewer must not see was planted before: accounts blocked and muted,
+posts deleted and labelled that stood in the feeds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from real_parts import kafka, redis
+from real_parts.feed_load import Answer, FeedLoad
+from real_parts.feed_safety import FeedSafety
+from real_parts.kafka import KafkaCluster
+from real_parts.processes import Processes
+from real_parts.redis import RedisServer
+
+from foryou.children import Children
+from home_mixer.client import AsyncHomeMixerClient, Feed
+from protos import events_pb2 as pb
+from service_kit.event_log import TOPIC_ACTIONS, TOPIC_GRAPH, TOPIC_POSTS, EventSink, event_key
+from service_kit.event_logs import open_sink, open_source, records_until_now
+from service_kit.settings import ServiceSettings
+from service_kit.topics import ensure_topics
+
+VIEWERS, CLIENTS = 12, 4
+DEADLINE_S = 1.0
+FOLLOWS_MIN = 15
+OUTAGE_ANSWERS, OUTAGE_S = 60, 4.0  # long enough for breakers to open, and to probe in vain
+SETTLED = 0.5  # of the outage's answers, the later ones: what it looks like once it lasts
+WHOLE_RUN = 4  # whole answers in a row are a recovery
+RECOVERY_S_MAX = 60.0
+PLANT_S_MAX = 60.0
+TOPICS = (TOPIC_GRAPH, TOPIC_POSTS, TOPIC_ACTIONS)
+RANKER, RETRIEVAL = "foryou.phoenix.v1.PredictionService", "foryou.phoenix.v1.RetrievalService"
+# Served posts come back at once: the demo's world is too small for minutes of feeds.
+PARAMS = "[parameters]\nserved_history_window_seconds = 1\n"
+
+
+@dataclass
+class Town:
+    """The deployment, its viewers, and what they must not see."""
+
+    processes: Processes
+    safety: FeedSafety
+    viewers: list[int]
+    sink: EventSink
+    kafka: KafkaCluster | None
+    redis: RedisServer | None
+    figures: list[str] = field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return self.processes.addresses["home-mixer"]
+
+    @property
+    def is_wired(self) -> bool:
+        return self.kafka is not None and self.redis is not None
+
+    def needs_wires(self) -> None:
+        """Skips a row about Kafka or Redis where they cannot be had."""
+        if self.kafka is None:
+            pytest.skip(kafka.HOW_TO_GET_IT)
+        if self.redis is None:
+            pytest.skip(redis.HOW_TO_GET_IT)
+
+    async def emit(self, *events: Any) -> None:
+        """Edges and post events go to the services, and the judge learns them."""
+        for event in events:
+            if isinstance(event, pb.GraphEdge):
+                self.safety.learn_edge(event)
+                topic, key, at_ms = TOPIC_GRAPH, event.user_id, event.changed_at_ms
+                value = pb.GraphEvent(edge=event).SerializeToString()
+            else:
+                self.safety.learn_post(event)
+                inner = getattr(event, event.WhichOneof("event"))
+                topic, key, at_ms = TOPIC_POSTS, inner.author_id, now_ms()
+                value = event.SerializeToString()
+            await self.sink.append(topic, event_key(key), value, at_ms)
+
+    async def outage(
+        self,
+        row: str,
+        breaks: Callable[[], Awaitable[None]],
+        mends: Callable[[], Awaitable[None]],
+        *,
+        reasons: set[str] = frozenset(),  # type: ignore[assignment]
+        feeds: Callable[[Feed], bool] = lambda feed: len(feed.posts) > 0,
+        address: str = "",
+        outage_s: float = OUTAGE_S,
+    ) -> list[Answer]:
+        """One row under load; the answers given while the part was broken.
+
+        ``reasons``: each must be given during the outage. ``feeds``: holds of every later answer.
+        """
+        load = FeedLoad(
+            address or self.address, self.viewers, clients=CLIENTS, deadline_s=DEADLINE_S
+        )
+        async with load:
+            await load.until(lambda: is_back(load.answers), "feeds are whole before the outage")
+            first = load.answered
+            started_s = time.monotonic()
+            await breaks()
+            try:
+                await load.until(
+                    lambda: (
+                        load.answered - first >= OUTAGE_ANSWERS
+                        and time.monotonic() - started_s >= outage_s
+                    ),
+                    "the outage has lasted",
+                )
+                last = load.answered
+            finally:
+                await mends()
+            mended_s, again = time.monotonic(), load.answered
+            await load.until(
+                lambda: is_back(load.answers[again:]), "feeds are whole again", RECOVERY_S_MAX
+            )
+            recovered_s = time.monotonic() - mended_s
+        during = load.answers[first:last]
+        self._figure(row, during, recovered_s)
+        self._judge(load.answers)
+        settled = during[int(SETTLED * len(during)) :]
+        said = {reason for answer in during for reason in reasons_of(answer)}
+        assert reasons <= said, f"expected {reasons}, got {said}"
+        for answer in settled:
+            assert answer.feed is not None
+            assert feeds(answer.feed), (len(answer.feed.posts), answer.feed.degraded_reasons)
+        return during
+
+    def _judge(self, answers: list[Answer]) -> None:
+        """Every answer came in time, and shows nothing that it must not."""
+        failed = [answer for answer in answers if answer.feed is None]
+        assert not failed, f"{len(failed)} of {len(answers)} failed, such as {failed[0]}"
+        wrong = [
+            sentence
+            for answer in answers
+            if answer.feed is not None
+            for sentence in self.safety.violations(answer.viewer_id, answer.feed)
+        ]
+        assert not wrong, f"{len(wrong)} posts, such as {wrong[0]}"
+
+    def _figure(self, row: str, during: list[Answer], recovered_s: float) -> None:
+        p50, p99 = np.percentile([answer.seconds for answer in during], [50, 99]) * 1e3
+        late = sum(answer.feed is None for answer in during)
+        unsafe = sum(
+            len(self.safety.violations(answer.viewer_id, answer.feed))
+            for answer in during
+            if answer.feed is not None
+        )
+        line = f"| {row} | {len(during)} | {p50:.0f} | {p99:.0f} | {late} | {unsafe} |"
+        self.figures.append(f"{line} {recovered_s:.1f} |")
+        seen = sorted({reason for answer in during for reason in reasons_of(answer)})
+        print(self.figures[-1], " ".join(seen))
+
+
+def reasons_of(answer: Answer) -> tuple[str, ...]:
+    return answer.feed.degraded_reasons if answer.feed is not None else ()
+
+
+def is_back(answers: list[Answer]) -> bool:
+    return len(answers) >= WHOLE_RUN and all(answer.is_whole for answer in answers[-WHOLE_RUN:])
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000
+
+
+@pytest.fixture(scope="session")
+def town_kafka(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    if kafka.jars() is None or not redis.available():
+        yield None
+        return
+    with KafkaCluster(tmp_path_factory.mktemp("town-kafka")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def town_redis(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    if kafka.jars() is None or not redis.available():
+        yield None
+        return
+    with RedisServer(tmp_path_factory.mktemp("town-redis")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def town(
+    demo_run: Any,
+    tmp_path_factory: pytest.TempPathFactory,
+    town_kafka: KafkaCluster | None,
+    town_redis: RedisServer | None,
+) -> AsyncIterator[Town]:
+    data_dir = tmp_path_factory.mktemp("town") / "data"
+    wired = town_kafka is not None and town_redis is not None
+    left_out = ("logs", "features", "log") if wired else ("logs",)
+    shutil.copytree(demo_run.data_dir, data_dir, ignore=shutil.ignore_patterns(*left_out))
+    environment = {}
+    if town_kafka is not None and town_redis is not None:
+        environment["KAFKA_BOOTSTRAP_SERVERS"] = town_kafka.bootstrap_servers
+        environment["REDIS_URL"] = town_redis.url
+    settings = ServiceSettings(
+        data_dir=data_dir,
+        kafka_bootstrap_servers=environment.get("KAFKA_BOOTSTRAP_SERVERS", ""),
+    )
+    safety = await world_of(demo_run.data_dir, settings)
+    async with Children(data_dir) as children:
+        processes = Processes(data_dir, children, environment)
+        await start_all(processes, wired=wired)
+        sink = await open_sink(settings)
+        viewers = safety.following(FOLLOWS_MIN)[:VIEWERS]
+        found = Town(processes, safety, viewers, sink, town_kafka, town_redis)
+        await plant(found)
+        yield found
+        await sink.close()
+        print("\n" + "\n".join(found.figures))
+
+
+async def world_of(demo: Path, settings: ServiceSettings) -> FeedSafety:
+    """The judge, who has read the demo's events; with Kafka they are copied there on the way."""
+    safety, wired = FeedSafety(), bool(settings.kafka_bootstrap_servers)
+    source = await open_source(ServiceSettings(data_dir=demo), TOPICS)
+    sink = await open_sink(settings)
+    if wired:
+        await ensure_topics(settings, wait_s=30)
+    async for records in records_until_now(source):
+        safety.learn(records)
+        for topic in TOPICS if wired else ():
+            entries = [(r.key, r.value, r.timestamp_ms) for r in records if r.topic == topic]
+            await sink.append_many(topic, entries)
+    await sink.flush()
+    await sink.close()
+    await source.close()
+    return safety
+
+
+async def start_all(processes: Processes, *, wired: bool) -> None:
+    nothing = processes.data_dir / "no-models"
+    nothing.mkdir()
+    params = processes.data_dir / "params.toml"
+    params.write_text(PARAMS)
+    if wired:
+        await processes.start("feeder", "thunder", "--mode", "feeder")
+        for share in ("0", "1"):
+            flags = ("--mode", "serving", "--share", f"{share}/2")
+            await processes.start(f"thunder-{share}", "thunder", *flags)
+    else:
+        await processes.start("thunder-0", "thunder")
+    await processes.start("ranker", "phoenix", "--retrieval-checkpoints", str(nothing))
+    await processes.start("retrieval", "phoenix", "--ranker-checkpoints", str(nothing))
+    await processes.start("ingester", "ingester")
+    addresses = processes.addresses
+    thunders = [addresses[name] for name in ("thunder-0", "thunder-1") if name in addresses]
+    flags = (
+        *("--thunder-address", ";".join(thunders), "--params", str(params)),
+        *("--phoenix-address", addresses["ranker"]),
+        *("--retrieval-address", addresses["retrieval"]),
+    )
+    await processes.start("home-mixer", "home-mixer", *flags)
+    await processes.start("home-mixer-2", "home-mixer", *flags)
+    for name in processes.running.keys() - {"ranker", "retrieval"}:
+        await processes.ready(name)
+    await processes.ready("ranker", RANKER)
+    await processes.ready("retrieval", RETRIEVAL)
+
+
+async def plant(town: Town) -> None:
+    """Viewers block and mute whom they see, some block them; posts are deleted and labelled."""
+    before = {}
+    async with AsyncHomeMixerClient(town.address, timeout_s=5.0) as client:
+        for viewer in town.viewers:
+            before[viewer] = await until_whole(client, viewer)
+        for viewer, feed in before.items():
+            authors = list(dict.fromkeys(post.author_id for post in feed.posts))
+            for kind, user, target in (
+                (pb.GraphEdge.KIND_BLOCK, viewer, authors[0]),
+                (pb.GraphEdge.KIND_MUTE, viewer, authors[1]),
+                (pb.GraphEdge.KIND_BLOCK, authors[2], viewer),
+            ):
+                edge = pb.GraphEdge(
+                    kind=kind, user_id=user, target_user_id=target, changed_at_ms=now_ms()
+                )
+                await town.emit(edge)
+            gone, unsafe = feed.posts[-1], feed.posts[-2]
+            delete = pb.PostDelete(
+                post_id=gone.post_id, author_id=gone.author_id, deleted_at_ms=now_ms()
+            )
+            labels = pb.PostLabels(
+                post_id=unsafe.post_id,
+                author_id=unsafe.author_id,
+                labels=[pb.VISIBILITY_LABEL_SPAM],
+                labelled_at_ms=now_ms(),
+            )
+            await town.emit(pb.PostEvent(delete=delete), pb.PostEvent(labels=labels))
+        for viewer, feed in before.items():  # a judge who never objects would prove nothing
+            assert len(town.safety.violations(viewer, feed)) >= 5
+        end_s = time.monotonic() + PLANT_S_MAX
+        for viewer in town.viewers:
+            while wrong := town.safety.violations(viewer, await until_whole(client, viewer)):
+                assert time.monotonic() < end_s, f"still shown: {wrong}"
+                await asyncio.sleep(0.1)
+
+
+async def until_whole(client: AsyncHomeMixerClient, viewer: int) -> Feed:
+    end_s = time.monotonic() + RECOVERY_S_MAX
+    while True:
+        feed = await client.get_scored_posts(viewer)
+        if len(feed.posts) >= 10 and not feed.degraded_reasons:
+            return feed
+        assert time.monotonic() < end_s, (len(feed.posts), feed.degraded_reasons)
+        await asyncio.sleep(0.1)
