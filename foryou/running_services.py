@@ -23,7 +23,13 @@ from foryou.local_services import PHOENIX_SERVICES, SWAP_SECONDS_MAX
 from foryou.phases import Phases
 from foryou.settings import CommandSettings, deployment
 from foryou.waiting import until_serving
-from service_kit.event_log import TOPIC_ACTIONS, TOPIC_GRAPH, TOPIC_POSTS
+from service_kit.event_log import (
+    TOPIC_ACTIONS,
+    TOPIC_GRAPH,
+    TOPIC_POSTS,
+    LogUnavailableError,
+    TopicError,
+)
 from service_kit.event_logs import open_source
 
 CATCH_UP_SECONDS_MAX = 600.0  # for a large world on a small machine
@@ -57,6 +63,8 @@ class RunningServices:
         source = await open_source(settings, (TOPIC_POSTS, TOPIC_GRAPH, TOPIC_ACTIONS))
         try:
             held = sum((await source.end_offsets()).values())
+        except (LogUnavailableError, TopicError) as error:
+            raise CommandError(str(error)) from error
         finally:
             await source.close()
         if held:

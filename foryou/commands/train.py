@@ -180,13 +180,17 @@ def _from_events(data_dir: Path, log: Path | None, until_ms: int | None) -> tupl
     """Where the events are, in words, and what they make."""
     from foryou.settings import deployment
     from phoenix.data.join import impressions_from_deployment, impressions_from_log
+    from service_kit.event_log import LogUnavailableError, TopicError
 
     if log is not None:
         return str(log), impressions_from_log(log, until_ms)
     settings = deployment(data_dir)
     brokers = settings.kafka_bootstrap_servers
     place = f"Kafka at {brokers}" if brokers else str(settings.log_dir)
-    return place, impressions_from_deployment(settings, until_ms)
+    try:
+        return place, impressions_from_deployment(settings, until_ms)
+    except (LogUnavailableError, TopicError, TimeoutError) as error:
+        raise CommandError(f"{place}: {error}") from error
 
 
 def _finish(result: TrainingResult, as_json: bool) -> None:
