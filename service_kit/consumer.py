@@ -4,7 +4,9 @@ The handler gets batches and returns the records it could not use; those go, wit
 ``<topic>.dead``. An exception in it is retried with back-off: the batch is read again, larger if
 more has come. After ``attempts_whole`` failures the batch is handled record by record, and records
 that fail while others succeed are put aside too; when all fail the fault is elsewhere (a disk, a
-database), so nothing is put aside and the service stays NOT_SERVING until it works again.
+database), so nothing is put aside and the service stays NOT_SERVING until it works again and has
+caught up. A log that does not answer is no failure of the handler: what is there is served on for
+``outage_s_max``, for events a minute old are better than none.
 Handlers are idempotent: a record may be handled more than once.
 """
 
@@ -15,15 +17,24 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
-from prometheus_client import Counter, Gauge, Histogram
-
 from service_kit.clock import Clock
+from service_kit.consumer_metrics import ConsumerMetrics
 from service_kit.dead_letters import DeadLetters, Place, Poison
-from service_kit.event_log import EventSink, EventSource, Record, TopicPartition
+from service_kit.event_log import (
+    RECORD_BYTES_MAX,
+    EventSink,
+    EventSource,
+    LogUnavailableError,
+    Record,
+    TopicPartition,
+)
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 
+__all__ = ["Consumer", "ConsumerMetrics", "ConsumerOptions", "Handler"]
+
 logger = logging.getLogger(__name__)
+LOG_WAIT_S_MAX = 1.0  # between two looks for a log that is away
 Handler = Callable[[Sequence[Record]], Awaitable[Sequence[Poison]]]
 
 
@@ -39,12 +50,15 @@ class ConsumerOptions:
     attempts_whole: int = 3
     backoff_s_min: float = 0.05
     backoff_s_max: float = 5.0
+    outage_s_max: float = 300.0  # served without news from the log: nobody can know of deletes
+    last_commit_s_max: float = 3.0  # of the time that a process has for its end
     commit: bool = False  # only for sources with a group
 
 
 class Consumer:
     """Runs until cancelled. ``caught_up`` is set once everything that existed at the start (any
-    number of partitions, however quiet) has been handled."""
+    number of partitions, however quiet) has been handled. Partitions may come and go: those that
+    a group gives to another member are neither waited for nor counted."""
 
     def __init__(
         self,
@@ -73,8 +87,11 @@ class Consumer:
         self._metrics = ConsumerMetrics.of(metrics)
         self.caught_up = asyncio.Event()
         self._targets: dict[TopicPartition, int] | None = None
+        self._in_hand: list[Record] = []  # polled and not yet handled
+        self._current = False  # caught up since the last failure
         self._failures = 0
         self._last_error = ""
+        self._away_since_s: float | None = None
         self._lag: dict[TopicPartition, int] = {}
         self._handled: dict[TopicPartition, int] = {}
         self._committed_s = self._lag_read_s = float("-inf")
@@ -102,7 +119,7 @@ class Consumer:
                 await self._round()
         except asyncio.CancelledError:
             self._readiness.set(self._ready_as, False, f"{self._name} has stopped")
-            await self._commit(force=True)
+            await self._last_commit()
             raise
         except BaseException as error:
             self._readiness.set(self._ready_as, False, f"{self._name} died: {error}")
@@ -111,46 +128,49 @@ class Consumer:
 
     async def _round(self) -> None:
         """One batch; a failure rewinds to its start, waits and lets the next round retry."""
-        before = dict(self._source.positions())
         try:
             if self._targets is None:
                 self._targets = dict(await self._source.end_offsets())
                 self._check_caught_up()
-            records = await self._gather()
-            if records:
-                await self._handle(records)
+            await self._gather()
+            if self._in_hand:
+                await self._handle(self._in_hand)
+                self._in_hand = []
             await self._after_batch()
         except asyncio.CancelledError:
-            self._rewind(before)  # what was polled may not be handled: never commit it
+            self._rewind()  # what was polled may not be handled: never commit it
             raise
+        except LogUnavailableError as error:
+            self._rewind()
+            await self._wait_for_log(error)
         except Exception as error:  # noqa: BLE001 - counted, logged and visible in readiness
-            self._rewind(before)
+            self._rewind()
             await self._back_off(error)
 
-    async def _gather(self) -> list[Record]:
+    async def _gather(self) -> None:
         options = self._options
-        records = await self._source.poll(options.batch_records, options.poll_timeout_s)
+        self._in_hand = await self._source.poll(options.batch_records, options.poll_timeout_s)
         flush_at_s = self._clock.monotonic_s() + options.flush_interval_s
-        while records and len(records) < options.batch_records:
+        while self._in_hand and len(self._in_hand) < options.batch_records:
             left_s = flush_at_s - self._clock.monotonic_s()
             if left_s <= 0:
                 break
-            more = await self._source.poll(options.batch_records - len(records), left_s)
+            more = await self._source.poll(options.batch_records - len(self._in_hand), left_s)
             if not more:
                 break
-            records += more
-        return records
+            self._in_hand += more
 
     async def _handle(self, records: Sequence[Record]) -> None:
         started_s = self._clock.monotonic_s()
+        records, poisons = _without_oversized(records)
         if self._failures < self._options.attempts_whole:
-            poisons = list(await self._handler(records))
+            poisons += await self._handler(records) if records else []
         else:
-            poisons = await self._one_by_one(records)
+            poisons += await self._one_by_one(records)
         await self._dead.put_aside(poisons, self._clock.now_ms())
         for poison in poisons:
             self._metrics.poison.labels(poison.record.topic).inc()
-        self._metrics.records.labels(self._name).inc(len(records))
+        self._metrics.records.labels(self._name).inc(len(self._in_hand))
         self._metrics.batch_seconds.labels(self._name).observe(
             self._clock.monotonic_s() - started_s
         )
@@ -163,43 +183,63 @@ class Consumer:
         for record in records:
             try:
                 poisons += await self._handler([record])
+            except LogUnavailableError:
+                raise
             except Exception as error:  # noqa: BLE001 - put aside with its reason
                 failed.append(error)
                 poisons.append(Poison(record, f"{type(error).__name__}: {error}"))
-        if len(failed) == len(records):
+        if failed and len(failed) == len(records):
             raise failed[0]
         return poisons
 
     async def _after_batch(self) -> None:
         self._handled = dict(self._source.positions())
-        await self._measure_lag()
+        answered = await self._measure_lag()
         await self._commit()
-        if self._failures:
-            self._failures, self._last_error = 0, ""
+        if self._failures or (self._away_since_s is not None and answered):
+            self._failures, self._last_error, self._away_since_s = 0, "", None
             logger.info("consumer recovered", extra={"consumer": self._name})
-            if self.caught_up.is_set():
-                self._readiness.set(self._ready_as, True)
         self._check_caught_up()
 
     def _check_caught_up(self) -> None:
-        if self.caught_up.is_set() or self._targets is None:
+        if self._current or self._targets is None:
             return
         positions = self._source.positions()
         if all(positions.get(at, 0) >= end for at, end in self._targets.items()):
+            self._current = True
             self.caught_up.set()
             self._readiness.set(self._ready_as, True)
 
-    def _rewind(self, positions: dict[TopicPartition, int]) -> None:
-        for (topic, partition), offset in self._source.positions().items():
-            start = positions.get((topic, partition), 0)  # found on the way: read from its start
-            if start != offset:
-                self._source.seek(topic, partition, start)
+    def _rewind(self) -> None:
+        """Back to the first record in hand of each partition."""
+        first: dict[TopicPartition, int] = {}
+        for record in self._in_hand:
+            first.setdefault((record.topic, record.partition), record.offset)
+        self._in_hand = []
+        for (topic, partition), offset in first.items():
+            self._source.seek(topic, partition, offset)
+
+    def _not_current(self, reason: str) -> None:
+        """Serving again takes catching up with what exists by then."""
+        self._readiness.set(self._ready_as, False, reason)
+        self._current, self._targets = False, None
+
+    async def _wait_for_log(self, error: LogUnavailableError) -> None:
+        """The log is away. Not current: not ready; else ready until that has lasted too long."""
+        now_s = self._clock.monotonic_s()
+        self._away_since_s = now_s if self._away_since_s is None else self._away_since_s
+        self._lag_read_s = float("-inf")  # the next round asks: a silent poll is no sign of life
+        self._metrics.restarts.labels(self._name).inc()
+        away_s = now_s - self._away_since_s
+        if not self._current or away_s > self._options.outage_s_max:
+            self._not_current(f"{self._name} has no news for {away_s:.0f} s: {error}")
+        await asyncio.sleep(min(LOG_WAIT_S_MAX, max(self._options.backoff_s_min, away_s)))
 
     async def _back_off(self, error: Exception) -> None:
         self._failures += 1
         self._metrics.restarts.labels(self._name).inc()
         reason = f"{self._name} failed {self._failures} times: {type(error).__name__}: {error}"
-        self._readiness.set(self._ready_as, False, reason)
+        self._not_current(reason)
         known, self._last_error = self._last_error == repr(error), repr(error)
         logger.warning(
             "consumer restarts",
@@ -209,16 +249,33 @@ class Consumer:
         wait_s = self._options.backoff_s_min * 2 ** min(self._failures - 1, 16)
         await asyncio.sleep(min(wait_s, self._options.backoff_s_max))
 
-    async def _measure_lag(self) -> None:
+    async def _measure_lag(self) -> bool:
+        """Now and then; whether it did, and so heard of the log."""
         now_s = self._clock.monotonic_s()
         if now_s - self._lag_read_s < self._options.lag_interval_s:
-            return
+            return False
         self._lag_read_s = now_s
         positions, measured_ms = self._source.positions(), self._clock.now_ms()
-        for at, end in (await self._source.end_offsets()).items():
-            self._lag[at] = max(0, end - positions.get(at, 0))
-            self._metrics.lag.labels(at[0], str(at[1])).set(self._lag[at])
+        ends = await self._source.end_offsets()
+        for at in self._lag.keys() - ends.keys():  # another member's now
+            self._metrics.lag.remove(at[0], str(at[1]))
+        self._lag = {at: max(0, end - positions.get(at, 0)) for at, end in ends.items()}
+        for at, lag in self._lag.items():
+            self._metrics.lag.labels(at[0], str(at[1])).set(lag)
+        if self._targets is not None:
+            self._targets = {at: end for at, end in self._targets.items() if at in ends}
         self._metrics.lag_measured.labels(self._name).set(measured_ms / 1000)
+        return True
+
+    async def _last_commit(self) -> None:
+        try:
+            async with asyncio.timeout(self._options.last_commit_s_max):
+                await self._commit(force=True)
+        except OSError as error:  # LogUnavailableError and TimeoutError are
+            logger.warning(
+                "the last commit failed: what came after the one before is read again",
+                extra={"consumer": self._name, "reason": str(error)},
+            )
 
     async def _commit(self, force: bool = False) -> None:
         now_s = self._clock.monotonic_s()
@@ -228,34 +285,11 @@ class Consumer:
             self._committed_s, self._uncommitted = now_s, False
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerMetrics:
-    """The metrics that all consumers of one process share."""
-
-    records: Counter
-    poison: Counter
-    restarts: Counter
-    batch_seconds: Histogram
-    lag: Gauge
-    lag_measured: Gauge
-
-    @staticmethod
-    def of(metrics: Metrics) -> ConsumerMetrics:
-        """Those of ``metrics``, made at the first consumer."""
-        return metrics.once("consumer", ConsumerMetrics._make)
-
-    @staticmethod
-    def _make(metrics: Metrics) -> ConsumerMetrics:
-        by_consumer = ["consumer"]
-        return ConsumerMetrics(
-            metrics.counter("consumer_records_total", "Records handled", by_consumer),
-            metrics.counter("consumer_poison_total", "Records put aside", ["topic"]),
-            metrics.counter("consumer_restarts_total", "Batches that failed", by_consumer),
-            metrics.histogram("consumer_batch_seconds", "Time to handle a batch", by_consumer),
-            metrics.gauge("consumer_lag_records", "Records not handled", ["topic", "partition"]),
-            metrics.gauge(
-                "consumer_lag_measured_timestamp_seconds",
-                "When the lag was last measured: one that hangs in a batch measures none",
-                by_consumer,
-            ),
-        )
+def _without_oversized(records: Sequence[Record]) -> tuple[Sequence[Record], list[Poison]]:
+    """Foreign producers may exceed our limit; no handler has to cope with that."""
+    large = [r for r in records if len(r.key) + len(r.value) > RECORD_BYTES_MAX]
+    if not large:
+        return records, []
+    reason = "record of {} bytes: at most {} (key + value)"
+    poisons = [Poison(r, reason.format(len(r.key) + len(r.value), RECORD_BYTES_MAX)) for r in large]
+    return [r for r in records if len(r.key) + len(r.value) <= RECORD_BYTES_MAX], poisons

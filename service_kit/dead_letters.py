@@ -18,12 +18,14 @@ from service_kit.event_log import (
     EventSink,
     EventSource,
     Record,
+    TopicError,
     dead_letter_topic,
+    records_until_now,
 )
 
 logger = logging.getLogger(__name__)
 REASON_CHARS_MAX = 500  # an error that quotes its input must not outgrow the record
-SCAN_RECORDS = 1_000  # dead letters looked at in one poll
+KEY_BYTES_MAX = 1_024  # of a dead letter's key; ours have 8, a foreign one may have anything
 Event = TypeVar("Event")
 Place: TypeAlias = tuple[str, int, int]  # topic, partition, offset of a record
 
@@ -51,7 +53,7 @@ class DeadLetters:
             if (record.topic, record.partition, record.offset) in self._known:
                 continue
             logger.warning("record put aside", extra=describe(poison))
-            entry = (record.key, encode(poison), now_ms)
+            entry = (record.key[:KEY_BYTES_MAX], encode(poison), now_ms)
             by_topic.setdefault(dead_letter_topic(record.topic), []).append(entry)
         for topic, entries in by_topic.items():
             await self._sink.append_many(topic, entries)
@@ -71,10 +73,10 @@ def describe(poison: Poison) -> dict[str, object]:
 
 def encode(poison: Poison) -> bytes:
     """Value of a dead letter. The bytes of a record at the size limit are cut to fit, and the
-    header's ``value_bytes`` then still says how many there were."""
-    header = describe(poison) | {"value_bytes": len(poison.record.value)}
-    line = json.dumps(header).encode() + b"\n"
-    room = RECORD_BYTES_MAX - len(line) - len(poison.record.key)
+    header's ``value_bytes`` and ``key_bytes`` then still say how many there were."""
+    sizes = {"key_bytes": len(poison.record.key), "value_bytes": len(poison.record.value)}
+    line = json.dumps(describe(poison) | sizes).encode() + b"\n"
+    room = RECORD_BYTES_MAX - len(line) - min(len(poison.record.key), KEY_BYTES_MAX)
     return line + poison.record.value[:room]
 
 
@@ -102,11 +104,25 @@ def parse_records(
 
 async def known_dead_letters(source: EventSource) -> frozenset[Place]:
     """Which records were put aside already; ``source`` follows dead-letter topics from their
-    start. A consumer that replays its topic at each start passes these to ``Consumer``."""
+    start. A consumer that replays its topic at each start passes these to ``Consumer``.
+
+    A letter that cannot be read is no reason not to start: it is logged. Without the topic nothing
+    was put aside. Raises LogUnavailableError.
+    """
     places: set[Place] = set()
-    while records := await source.poll(SCAN_RECORDS, 0.0):
-        for record in records:
-            header, _ = decode(record.value)
-            place = str(header["topic"]), int(str(header["partition"])), int(str(header["offset"]))
-            places.add(place)
+    try:
+        async for records in records_until_now(source):
+            places.update(place for place in map(_place, records) if place is not None)
+    except TopicError as error:
+        logger.warning("no dead letters are known", extra={"reason": str(error)})
     return frozenset(places)
+
+
+def _place(letter: Record) -> Place | None:
+    try:
+        header, _ = decode(letter.value)
+        return str(header["topic"]), int(str(header["partition"])), int(str(header["offset"]))
+    except (ValueError, KeyError, TypeError) as error:
+        place = {"topic": letter.topic, "offset": letter.offset}
+        logger.error("not a dead letter", extra={**place, "reason": repr(error)})
+        return None

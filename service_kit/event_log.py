@@ -7,7 +7,7 @@ every consumer is idempotent and converges whatever the order.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 TOPIC_POSTS = "foryou.posts"
@@ -18,6 +18,9 @@ TOPIC_IN_NETWORK = "foryou.in_network_posts"
 DEAD_LETTER_SUFFIX = ".dead"  # <topic>.dead keeps what a consumer could not use, with the reason
 RECORD_BYTES_MAX = 1_000_000  # key + value; below Kafka's default, so an event fits either log
 ID_BYTES = 8
+DRAIN_RECORDS = 5_000  # a batch of `records_until_now`
+DRAIN_POLL_S = 0.5
+DRAIN_SILENT_POLLS_MAX = 60  # half a minute without what is there
 
 TopicPartition: TypeAlias = tuple[str, int]
 Start: TypeAlias = Literal["earliest", "latest", "committed"]  # where a source begins
@@ -101,6 +104,23 @@ class EventSource(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+async def records_until_now(source: EventSource) -> AsyncIterator[list[Record]]:
+    """Batches of everything that is in the log at the call; for readers that then end.
+
+    ``source`` begins where the reader wants; a few newer events may come, too. Raises
+    LogUnavailableError where what is there does not come.
+    """
+    ends = await source.end_offsets()
+    silent_polls = 0
+    while any(source.positions().get(at, 0) < end for at, end in ends.items()):
+        records = await source.poll(DRAIN_RECORDS, DRAIN_POLL_S)
+        silent_polls = 0 if records else silent_polls + 1
+        if silent_polls > DRAIN_SILENT_POLLS_MAX:
+            raise LogUnavailableError(f"read to {source.positions()}, and nothing more of {ends}")
+        if records:
+            yield records
 
 
 def check_size(topic: str, entry: Entry) -> None:

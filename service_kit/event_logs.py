@@ -6,18 +6,17 @@ knows which of the two it runs on.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from service_kit.embedded_log import EmbeddedLogSource, EmbeddedLogWriter
-from service_kit.event_log import EventSink, EventSource, Record, Start
+from service_kit.event_log import EventSink, EventSource, Start, records_until_now
 from service_kit.kafka.link import LogMetrics
 from service_kit.kafka.sink import KafkaSink
 from service_kit.kafka.source import KafkaSource
 from service_kit.metrics import Metrics
 from service_kit.settings import ServiceSettings
 
-DRAIN_RECORDS = 5_000  # a batch
-DRAIN_POLL_S = 1.0
+__all__ = ["open_sink", "open_source", "records_until_now"]
 
 
 async def open_sink(
@@ -70,14 +69,3 @@ async def open_source(
     )
     await source.open()
     return source
-
-
-async def records_until_now(source: EventSource) -> AsyncIterator[list[Record]]:
-    """Batches of everything that is in the log at the call; for readers that then end.
-
-    ``source`` begins where the reader wants; it may return a few newer events, too.
-    """
-    ends = await source.end_offsets()
-    while any(source.positions().get(at, 0) < end for at, end in ends.items()):
-        if records := await source.poll(DRAIN_RECORDS, DRAIN_POLL_S):
-            yield records

@@ -45,7 +45,8 @@ from service_kit.kafka.sink import missing_topic
 logger = logging.getLogger(__name__)
 LOOK_S = 5.0  # how often partitions are looked for once every topic is there
 LOOK_S_MISSING = 0.2  # and while one is not
-ANSWER_S_MAX = 10.0  # connecting, looking and asking for offsets, each
+ANSWER_S_MAX = 10.0  # connecting, looking, committing, each
+OFFSETS_S_MAX = 3.0  # asked every second: one partition without a leader must not hold up the rest
 SILENT_S_MAX = 30.0  # polls that return nothing although events wait: the connection is replaced
 GROUP_S_MAX = 30.0  # for a group to deal out: a dead member's session and everybody's joining
 GROUP_WAIT_S = 0.02
@@ -117,7 +118,7 @@ class KafkaSource:
         if self._subscribes:
             await self._wait_for_group(client)
         with self._link.watched():
-            async with asyncio.timeout(ANSWER_S_MAX):
+            async with asyncio.timeout(OFFSETS_S_MAX):
                 ends = await client.end_offsets([self._kafka(at) for at in self._positions])
         found = {self._ours(at): int(end) for at, end in ends.items()}
         await self._replace_if_silent(found)
