@@ -2,7 +2,7 @@
 
 `foryou.served` is not read here: home_mixer itself writes what it served, after the response, so
 that the next page knows it at once. Health and /readyz turn SERVING once everything that the
-topics held at the start is stored.
+topics held at the start is stored. Log and store may be away at the start, go and return.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import asyncio
 import logging
 from contextlib import suppress
 
-from home_mixer.clients.embedded import EmbeddedFeatureWriter
-from home_mixer.ingest.decode import INGESTED_TOPICS
+from home_mixer.clients.opening import StoreWriter, open_feature_writer
+from home_mixer.clients.protocols import StoreError, StoreFormatError
 from home_mixer.ingest.handler import FeatureIngester
+from home_mixer.ingest.life import READY_AS, IngesterLife
 from home_mixer.settings import IngesterSettings
 from service_kit.clock import Clock, SystemClock
-from service_kit.consumer import Consumer, ConsumerOptions
-from service_kit.embedded_log import EmbeddedLogSource, EmbeddedLogWriter
+from service_kit.event_log import EventSink, LogUnavailableError, TopicError
+from service_kit.event_logs import open_sink
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
+from service_kit.supervision import supervise
 
 logger = logging.getLogger(__name__)
-READY_AS = "foryou.ingester"  # its name in grpc.health.v1
 HOUR_MS = 3600 * 1000
 
 
@@ -38,60 +39,71 @@ class IngesterProcess:
         self._readiness = readiness
         self._clock = clock
         self._tasks: list[asyncio.Task[None]] = []
-        self._writer: EmbeddedFeatureWriter | None = None
+        self._writer: StoreWriter | None = None
+        self._dead_letters: EventSink | None = None
 
     async def start(self) -> None:
-        """Open, resume and follow. Raises StoreError, PositionsError."""
+        """Open and follow. Raises PositionsError, and StoreError for an unusable directory."""
         settings = self._settings
-        self._writer = EmbeddedFeatureWriter.open(
-            settings.features_dir, map_bytes=settings.feature_map_bytes
-        )
-        log = EmbeddedLogWriter(settings.log_dir)
-        ingester = FeatureIngester(self._writer, log, self._clock, self._metrics)
-        source = EmbeddedLogSource(settings.log_dir, INGESTED_TOPICS)
-        await ingester.resume(source)
-        consumer = Consumer(
-            source,
-            ingester.handle,
-            name="ingester",
+        self._writer = open_feature_writer(settings, self._clock)
+        self._dead_letters = await open_sink(settings, metrics=self._metrics)
+        ingester = FeatureIngester(self._writer, self._dead_letters, self._clock, self._metrics)
+        life = IngesterLife(
+            settings,
+            self._writer,
+            self._dead_letters,
+            ingester,
             clock=self._clock,
             metrics=self._metrics,
             readiness=self._readiness,
+        )
+        await self._refuse_another_log(life)
+        following = supervise(
+            life.run,
+            name="ingester",
             ready_as=READY_AS,
-            dead_letters=log,
-            options=ConsumerOptions(
-                batch_records=settings.batch_records,
-                flush_interval_s=settings.flush_interval_ms / 1000,
-            ),
+            readiness=self._readiness,
+            metrics=self._metrics,
+            clock=self._clock,
         )
         self._tasks = [
-            asyncio.create_task(consumer.run(), name="ingester"),
-            asyncio.create_task(self._trim(ingester), name="trim"),
+            asyncio.create_task(following, name="ingester"),
+            asyncio.create_task(self._trim(ingester, self._writer), name="trim"),
         ]
 
-    async def _trim(self, ingester: FeatureIngester) -> None:
-        size = self._metrics.gauge("store_bytes", "Bytes of the feature map in use")
+    async def _refuse_another_log(self, life: IngesterLife) -> None:
+        """An operator's mistake ends the start; what is away now is waited for."""
+        try:
+            await life.resume_once()
+        except StoreFormatError:
+            raise
+        except (StoreError, LogUnavailableError, TopicError) as error:
+            logger.warning("followed once it is there", extra={"reason": str(error)})
+
+    async def _trim(self, ingester: FeatureIngester, writer: StoreWriter) -> None:
+        size = self._metrics.gauge("store_bytes", "Bytes that the feature store uses")
         failures = self._metrics.counter("trim_failures_total", "Trimmings that failed")
         while True:
             try:
                 retention_ms = self._settings.post_retention_hours * HOUR_MS
                 await ingester.trim(retention_ms, self._settings.trim_posts_max)
-                assert self._writer is not None
-                size.set(self._writer.size_bytes())
+                size.set(await asyncio.to_thread(writer.size_bytes))
             except Exception:  # the next round tries again
                 failures.inc()
                 logger.exception("trimming failed")
             await asyncio.sleep(self._settings.trim_interval_seconds)
 
     async def stop(self) -> None:
-        """Finish the batch under way and close the store."""
+        """Finish the batch under way and close store and log."""
         for task in self._tasks:
             task.cancel()
         for task in self._tasks:
             with suppress(asyncio.CancelledError, Exception):
                 await task
         if self._writer is not None:
-            self._writer.close()
+            await asyncio.to_thread(self._writer.close)
+        if self._dead_letters is not None:
+            await self._dead_letters.close()
 
 
 def main(settings: IngesterSettings) -> int:

@@ -155,7 +155,7 @@ class IngesterSettings(FeatureStoreSettings):
     share: str = Field(
         "0/1",
         pattern=r"^\d{1,4}/[1-9]\d{0,3}$",
-        description="i/n: of n ingesters the i-th, from 0, which reads partitions p with p % n == i",
+        description="i/n: of n ingesters the i-th, from 0; it reads partitions p with p % n == i",
     )
     flush_interval_ms: float = Field(
         20.0, ge=0, le=10_000, description="how long a new event may wait for company"

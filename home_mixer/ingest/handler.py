@@ -1,8 +1,8 @@
 """The consumer's handler: decode a batch, put poison aside, store the rest with its positions.
 
-Exactly-once effect: rows and the log positions behind them are one transaction, and a restart
-resumes from those. Poison is put aside first: a crash between the two repeats a dead letter and
-never loses one.
+Exactly-once effect: log positions are stored with the rows behind them, or after them, and a
+restart resumes from those; what is stored twice has no second effect. Poison is put aside first:
+a crash between the two repeats a dead letter and never loses one.
 """
 
 from __future__ import annotations
@@ -37,18 +37,23 @@ class FeatureIngester:
         self._rows = metrics.counter("ingested_rows_total", "Rows stored, by kind", ["kind"])
         self._trimmed = metrics.counter("trimmed_posts_total", "Posts past their retention")
 
-    async def resume(self, source: EventSource) -> None:
-        """Place the source where the store left off; `PositionsError` when the log is shorter."""
+    async def resume(self, source: EventSource, share: tuple[int, int] = (0, 1)) -> None:
+        """Place the source where the store left off; `PositionsError` when the log is shorter.
+
+        ``share`` (i, n): what the source follows; positions of others are not its own.
+        """
         positions = await asyncio.to_thread(self._writer.positions)
         ends = await source.end_offsets()
         for (topic, partition), offset in positions.items():
-            if topic not in INGESTED_TOPICS:
+            if topic not in INGESTED_TOPICS or partition % share[1] != share[0]:
                 continue
             if offset > ends.get((topic, partition), 0):
                 raise PositionsError(
                     f"the feature store has read {topic}/{partition} up to {offset} but the log "
                     f"ends at {ends.get((topic, partition), 0)}: it is another log; point "
-                    "INGESTER__DATA_DIR at the store's own, or delete the features directory"
+                    "INGESTER__DATA_DIR or KAFKA_BOOTSTRAP_SERVERS at the store's own, or give "
+                    "the log an empty store: delete the features directory, or set another "
+                    "REDIS_KEY_PREFIX"
                 )
             source.seek(topic, partition, offset)
 

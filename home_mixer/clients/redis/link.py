@@ -16,11 +16,12 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
+from home_mixer.clients.protocols import StoreError
 from home_mixer.clients.redis.connection import CLUSTER_SCHEME, RETRIES, Command
 from home_mixer.clients.redis.errors import place_of, store_error, store_errors
 
-TIMEOUT_S = 5.0  # of one answer: batches are large, and nobody waits for them
-CONNECT_TIMEOUT_S = 2.0
+TIMEOUT_S = 2.0  # of one answer; a part of a batch takes some 20 ms
+CONNECT_TIMEOUT_S = 1.0
 KEYS_PER_READ = 1_000  # of lists that may have megabytes
 COMMANDS_PER_WRITE = 1_000
 NO_EVICTION = "noeviction"
@@ -33,6 +34,7 @@ class RedisLink:
         self._url = url
         self._opening = threading.Lock()
         self._client: Redis | RedisCluster | None = None
+        self._ending = False
         self.place = place_of(url)
 
     def mget(self, keys: Sequence[str], buckets: Sequence[int]) -> list[bytes | None]:
@@ -54,6 +56,7 @@ class RedisLink:
         with store_errors(self.place):
             client = self._opened()
             for start in range(0, len(commands), COMMANDS_PER_WRITE):
+                self._go_on()
                 pipeline = client.pipeline(transaction=False)
                 for command in commands[start : start + COMMANDS_PER_WRITE]:
                     pipeline.execute_command(*command)
@@ -72,11 +75,19 @@ class RedisLink:
         """Memory in use, of all masters together."""
         return sum(int(info.get("used_memory", 0)) for info in self._memory())
 
+    def end(self) -> None:
+        """From any thread: the call under way fails at its next part, later ones at once."""
+        self._ending = True
+
     def close(self) -> None:
         """Closes every connection."""
         client, self._client = self._client, None
         if client is not None:
             client.close()
+
+    def _go_on(self) -> None:
+        if self._ending:
+            raise StoreError(f"{self.place}: the store has been closed")
 
     def _memory(self) -> list[dict[str, Any]]:
         with store_errors(self.place):

@@ -78,7 +78,8 @@ class RedisFeatureWriter:
         return self._link.used_bytes()
 
     def close(self) -> None:
-        """Waits for the call under way and closes the connections."""
+        """Cuts the call under way short, which nobody will miss, and closes the connections."""
+        self._link.end()
         with self._turn:
             self._link.close()
 

@@ -17,7 +17,8 @@ from home_mixer.clients.protocols import FeatureClients, StoreFullError
 from home_mixer.clients.writes import FeatureBatch
 from home_mixer.ingest.decode import INGESTED_TOPICS, decode_event
 from home_mixer.ingest.handler import FeatureIngester, PositionsError
-from home_mixer.ingester import READY_AS, IngesterProcess
+from home_mixer.ingest.life import READY_AS
+from home_mixer.ingester import IngesterProcess
 from home_mixer.settings import IngesterSettings
 from protos import events_pb2
 from service_kit.clock import ManualClock, SystemClock
