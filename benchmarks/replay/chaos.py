@@ -113,5 +113,6 @@ class Chaos:
             await asyncio.to_thread(self._broker.stop)
             self.damage.broker_stops += 1
         await asyncio.sleep(blow.down_s)
+        logger.info("the broker starts")
         await asyncio.to_thread(self._broker.start)
         logger.info("the broker is back")

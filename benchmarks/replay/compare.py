@@ -6,13 +6,14 @@ say; the feature store through the very clients that home_mixer has.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import grpc.aio
 import numpy as np
 
-from benchmarks.replay.oracle import Light, Oracle, Row
+from benchmarks.replay.oracle import SECONDARY_MAX, Light, Oracle, Row
 from home_mixer.clients.protocols import FeatureClients
 from protos import phoenix_pb2, phoenix_pb2_grpc, thunder_pb2, thunder_pb2_grpc
 
@@ -103,10 +104,22 @@ async def _viewer(
         user_id=viewer_id, following_user_ids=following, max_results=PAGE_MAX
     )
     pages = [await _in_network(stub, request) for stub in stubs]
-    posts = sorted((p for page in pages for p in page), key=lambda p: (p.created_at_ms, p.post_id))
-    found = [post.post_id for post in reversed(posts)]
+    found = _merged([post for page in pages for post in page])
     expected = oracle.in_network(viewer_id, following, capped=True, results_max=PAGE_MAX)
     return [] if found == expected else [Difference(name, viewer_id, expected[:5], found[:5])]
+
+
+def _merged(posts: list[Light]) -> list[int]:
+    """The shares' answers as one, newest first, with an author's cap on what several may tell."""
+    posts.sort(key=lambda post: (post.created_at_ms, post.post_id), reverse=True)
+    secondary: Counter[int] = Counter()
+    kept: list[int] = []
+    for post in posts:
+        if post.parent_id or post.source_id:
+            secondary[post.author_id] += 1
+        if secondary[post.author_id] <= SECONDARY_MAX or not (post.parent_id or post.source_id):
+            kept.append(post.post_id)
+    return kept
 
 
 async def _in_network(stub: Any, request: thunder_pb2.GetInNetworkPostsRequest) -> list[Light]:

@@ -60,14 +60,16 @@ class Producer:
         self, topic: str, entries: Sequence[tuple[bytes, bytes, int]]
     ) -> None:
         loop = asyncio.get_running_loop()
-        end_s = loop.time() + GIVE_UP_S
+        end_s, refused = loop.time() + GIVE_UP_S, 0
         while True:
             try:
                 await self.sink.append_many(topic, entries)
             except Exception as error:
                 self.failures += 1
                 self.sent_again += len(entries)
-                logger.warning("not acknowledged, sent again: %r", error)
+                refused += 1
+                if refused == 1:  # an outage is one line
+                    logger.warning("not acknowledged, sent until it is: %s", type(error).__name__)
                 if loop.time() > end_s:
                     raise NotAcknowledgedError(f"{topic}: nothing taken: {error}") from error
                 await asyncio.sleep(RETRY_S)

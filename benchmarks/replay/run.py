@@ -28,7 +28,7 @@ from benchmarks.replay.report import Report
 from benchmarks.replay.services import Deployment, Service, services_of
 from benchmarks.replay.stream import Stream
 from foryou.children import Children
-from home_mixer.clients.embedded import EmbeddedFeatureStore
+from home_mixer.clients.opening import open_feature_clients
 from home_mixer.clients.protocols import FeatureClients
 from home_mixer.settings import HomeMixerSettings
 from service_kit.clock import SystemClock
@@ -95,8 +95,6 @@ class Run:
             return
         arguments = ["topics", "--wait", "60"]
         environment = self.deployment.environment
-        if self.deployment.topic_prefix:
-            arguments += ["--kafka-topic-prefix", self.deployment.topic_prefix]
         child = await children.start("topics", arguments, environment)
         code = await asyncio.wait_for(child.ended(), TOPICS_SECONDS_MAX)
         if code != 0:
@@ -159,17 +157,11 @@ class Run:
 
     @asynccontextmanager
     async def _features(self) -> AsyncIterator[FeatureClients]:
-        if self.deployment.redis_url:
-            from home_mixer.clients.opening import open_feature_clients
-
-            async with open_feature_clients(self._settings()) as clients:
-                yield clients
-            return
-        store = EmbeddedFeatureStore(self._settings().features_dir)
+        store = await open_feature_clients(self._settings())
         try:
-            yield store.clients()
+            yield store.clients
         finally:
-            store.close()
+            await store.close()
 
     async def _dead_letters(self) -> int:
         """Records put aside by anybody."""
@@ -187,7 +179,6 @@ class Run:
         return HomeMixerSettings.load(
             data_dir=self.deployment.data_dir,
             kafka_bootstrap_servers=self.deployment.kafka or None,
-            kafka_topic_prefix=self.deployment.topic_prefix or None,
             redis_url=self.deployment.redis_url or None,
         )
 

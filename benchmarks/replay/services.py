@@ -22,6 +22,7 @@ ANNOUNCE_SECONDS_MAX = 120.0  # imports on a machine that does much else
 READY_SECONDS_MAX = 300.0  # catching up with everything, compiling included
 SCRAPE_SECONDS_MAX = 10.0
 LAG_INTERVAL_S = 1.5  # above a consumer's own, so that two looks are two measurements
+SNAPSHOT_INTERVAL_S = 5.0  # often enough that most restarts begin with one
 LAG_METRIC = "consumer_lag_records"
 THUNDER_SERVICE = "foryou.thunder.v1.InNetworkPostsService"
 FEEDER_SERVICE = "foryou.thunder.feeder"
@@ -41,7 +42,6 @@ class Deployment:
     directory: Path
     kafka: str = ""
     redis_url: str = ""
-    topic_prefix: str = ""
     replicas: int = 2  # of thunder, on Kafka
     shares: int = 1  # of the authors; each is kept by ``replicas``
 
@@ -121,7 +121,7 @@ class Service:
 def services_of(deployment: Deployment) -> list[Service]:
     """Every consumer of the deployment, in the order in which they are started."""
     found = _thunder(deployment)
-    common = _common(deployment, "shared")
+    common = _common(deployment, "")
     found.append(
         Service(
             "phoenix",
@@ -137,26 +137,25 @@ def services_of(deployment: Deployment) -> list[Service]:
 
 
 def _thunder(deployment: Deployment) -> list[Service]:
+    snapshots = ["--snapshot-interval-seconds", f"{SNAPSHOT_INTERVAL_S:g}"]
     if not deployment.kafka:
-        return [Service("thunder", ["serve", "thunder", *_common(deployment, "")], THUNDER_SERVICE)]
+        alone = ["serve", "thunder", *_common(deployment, ""), *snapshots]
+        return [Service("thunder", alone, THUNDER_SERVICE)]
     feeder = [*("serve", "thunder", *_common(deployment, "feeder")), "--mode", "feeder"]
     found = [Service("feeder", feeder, FEEDER_SERVICE)]
     for share in range(deployment.shares):
         for replica in range(deployment.replicas):
             name = f"thunder-{share}-{replica}"
             arguments = ["serve", "thunder", *_common(deployment, name), "--mode", "serving"]
-            arguments += ["--share", f"{share}/{deployment.shares}"]
+            arguments += ["--share", f"{share}/{deployment.shares}", *snapshots]
             found.append(Service(name, arguments, THUNDER_SERVICE, stage=1))
     return found
 
 
 def _common(deployment: Deployment, own: str) -> list[str]:
-    """``own``: the directory of a process that shares none; the embedded log is shared by all."""
+    """``own``: the directory of a process that shares none; "" is what the others share."""
     data_dir = deployment.directory / own if own and deployment.kafka else deployment.data_dir
-    flags = ["--data-dir", str(data_dir), "--grpc-port", "0", "--metrics-port", "0"]
-    if deployment.topic_prefix:
-        flags += ["--kafka-topic-prefix", deployment.topic_prefix]
-    return flags
+    return ["--data-dir", str(data_dir), "--grpc-port", "0", "--metrics-port", "0"]
 
 
 def _read(url: str) -> str:
