@@ -34,7 +34,8 @@ from protos import (
 )
 from service_kit.clock import Clock, SystemClock
 from service_kit.drain import CutError
-from service_kit.embedded_log import EmbeddedLogWriter
+from service_kit.event_log import EventSink
+from service_kit.event_logs import open_sink
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
@@ -73,7 +74,7 @@ class HomeMixerProcess:
         self._params = ParamsStore(settings.params)
         self._feed: Feed | None = None
         self._store: OpenFeatureStore | None = None
-        self._log: EmbeddedLogWriter | None = None
+        self._log: EventSink | None = None
         self._channels: list[grpc.aio.Channel] = []
         self._reloading: asyncio.Task[None] | None = None
 
@@ -98,7 +99,7 @@ class HomeMixerProcess:
         self._store = await open_feature_clients(
             settings, metrics=self._metrics, clock=self._clock
         )
-        self._log = EmbeddedLogWriter(settings.log_dir)
+        self._log = await open_sink(settings, metrics=self._metrics)
         ranker = self._channel(settings.phoenix_address, RANKER)
         retrieval = self._channel(settings.retrieval_target, RETRIEVAL)
         to = self._breakers.to

@@ -6,8 +6,8 @@ import random
 from phoenix.serving.service import PhoenixService, configure_jax
 from phoenix.settings import PhoenixSettings
 from service_kit.clock import SystemClock
-from service_kit.embedded_log import EmbeddedLogSource
 from service_kit.event_log import TOPIC_POSTS
+from service_kit.event_logs import open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
@@ -23,7 +23,7 @@ async def serve(settings: PhoenixSettings) -> int:
     configure_jax(settings)
     metrics, readiness = Metrics("phoenix"), Readiness()
     metrics.watch_process()
-    source = EmbeddedLogSource(settings.log_dir, [TOPIC_POSTS], start="earliest")
+    source = await open_source(settings, [TOPIC_POSTS], metrics=metrics)
     service = PhoenixService(settings, source, readiness, metrics, SystemClock(), random.Random())
     return await run_server(
         settings,
