@@ -20,16 +20,18 @@ from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS, EventSink, Even
 from service_kit.event_logs import open_sink, open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
+from service_kit.supervision import supervise
 from service_kit.topics import PARTITIONS_DEFAULT
 from thunder.events import decode_batch
 from thunder.in_network import encode
-from thunder.log_wait import when_log_answers
+from thunder.ingest import run_and_tell
 from thunder.metrics import FeederMetrics
 from thunder.settings import ThunderSettings
 
 logger = logging.getLogger(__name__)
 FEEDER_NAME: Final = "foryou.thunder.feeder"  # in grpc.health.v1
 GROUP: Final = "thunder-feeder"
+RESTART_S: Final = (0.1, 2.0)  # shortest and longest wait before the posts are followed anew
 
 
 class FeedHandler:
@@ -74,8 +76,7 @@ class Feeder:
         self._counters = FeederMetrics(metrics)
         self._readiness = readiness
         self._tasks: list[asyncio.Task[None]] = []
-        self._source: EventSource | None = None
-        self._sink: EventSink | None = None
+        self._caught_up = asyncio.Event()
 
     def register(self, _: grpc.aio.Server) -> Sequence[str]:
         """Health only: nobody calls a feeder."""
@@ -83,40 +84,60 @@ class Feeder:
 
     async def start(self) -> None:
         """Follows the posts from where its group stopped; SERVING once caught up."""
-        settings = self._settings
-        partitions = await when_log_answers(self._partitions, self._readiness, FEEDER_NAME)
-        self._sink = await open_sink(
+        self._run(
+            supervise(
+                self._feed,
+                name="feeder",
+                ready_as=FEEDER_NAME,
+                readiness=self._readiness,
+                metrics=self._metrics,
+                clock=self._clock,
+                backoff_s=RESTART_S,
+            )
+        )
+        await self._caught_up.wait()
+        logger.info("caught up")
+
+    async def stop(self) -> None:
+        """Ends the tasks; what was handled is committed."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _feed(self) -> None:
+        """One life of the consumer, with clients of its own."""
+        settings, partitions = self._settings, await self._partitions()
+        sink = await open_sink(
             settings, partitions={TOPIC_IN_NETWORK: partitions}, metrics=self._metrics
         )
-        self._source = await open_source(
-            settings, [TOPIC_POSTS], group=GROUP, start="committed", metrics=self._metrics
-        )
-        consumer = Consumer(
-            self._source,
-            FeedHandler(self._sink, partitions, self._clock, self._counters),
+        try:
+            source = await open_source(
+                settings, [TOPIC_POSTS], group=GROUP, start="committed", metrics=self._metrics
+            )
+            try:
+                consumer = self._make_consumer(source, sink, partitions)
+                await run_and_tell(consumer, self._caught_up)
+            finally:
+                await source.close()
+        finally:
+            await sink.close()
+
+    def _make_consumer(self, source: EventSource, sink: EventSink, partitions: int) -> Consumer:
+        return Consumer(
+            source,
+            FeedHandler(sink, partitions, self._clock, self._counters),
             name="feeder",
             clock=self._clock,
             metrics=self._metrics,
             readiness=self._readiness,
             ready_as=FEEDER_NAME,
-            dead_letters=self._sink,
+            dead_letters=sink,
             options=ConsumerOptions(
-                batch_records=settings.batch_records,
-                flush_interval_s=settings.flush_interval_ms / 1000,
+                batch_records=self._settings.batch_records,
+                flush_interval_s=self._settings.flush_interval_ms / 1000,
                 commit=True,
             ),
         )
-        self._run(consumer.run())
-        await consumer.caught_up.wait()
-        logger.info("caught up")
-
-    async def stop(self) -> None:
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for part in (self._source, self._sink):
-            if part is not None:
-                await part.close()
 
     async def _partitions(self) -> int:
         """Those of the in-network topic; a topic of the embedded log that nobody wrote yet gets

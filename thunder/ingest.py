@@ -9,6 +9,7 @@ from typing import Final
 
 import numpy as np
 
+from service_kit.consumer import Consumer
 from service_kit.dead_letters import Poison
 from service_kit.event_log import Record
 from thunder.events import PostBatch, decode_batch
@@ -66,6 +67,20 @@ class PostIngester:
     def _count(self, kind: str, outcomes: dict[str, int]) -> None:
         for outcome, count in outcomes.items():
             self._metrics.events.labels(kind, outcome).inc(count)
+
+
+async def run_and_tell(consumer: Consumer, caught_up: asyncio.Event) -> None:
+    """Runs one life of a consumer; sets ``caught_up``, which outlives it, when it has."""
+
+    async def tell() -> None:
+        await consumer.caught_up.wait()
+        caught_up.set()
+
+    telling = asyncio.create_task(tell())
+    try:
+        await consumer.run()
+    finally:
+        telling.cancel()
 
 
 async def trim_for_ever(store: PostStore, metrics: ThunderMetrics, interval_s: float) -> None:

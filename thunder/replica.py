@@ -27,15 +27,15 @@ from service_kit.event_log import (
 from service_kit.event_logs import open_sink, open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
+from service_kit.supervision import supervise
 from thunder.events import decode_batch
 from thunder.in_network import decode_in_network
-from thunder.ingest import PostIngester, show_sizes_for_ever, trim_for_ever
-from thunder.log_wait import when_log_answers
+from thunder.ingest import PostIngester, run_and_tell, show_sizes_for_ever, trim_for_ever
 from thunder.metrics import ThunderMetrics
 from thunder.service import SERVICE_NAME, InNetworkPosts
 from thunder.settings import ThunderSettings
 from thunder.shares import Share
-from thunder.snapshot import LogBounds, Snapshots
+from thunder.snapshot import LogBounds, Positions, Snapshots
 from thunder.steady_clock import SteadyClock
 from thunder.store import PostStore
 from thunder.warm_up import warm_up
@@ -43,6 +43,7 @@ from thunder.warm_up import warm_up
 logger = logging.getLogger(__name__)
 # Of the time that a drain keeps for flushing; the rest is for the disk to finish what was written.
 DRAIN_SNAPSHOT_SHARE: Final = 0.7
+RESTART_S: Final = (0.1, 2.0)  # shortest and longest wait before the topic is followed anew
 
 
 class Thunder:
@@ -59,7 +60,9 @@ class Thunder:
         self._readiness = readiness
         self._tasks: list[asyncio.Task[None]] = []
         self._share = Share.parse(settings.share)
-        self._topic = TOPIC_IN_NETWORK if settings.mode == "serving" else TOPIC_POSTS
+        compact = settings.mode == "serving"
+        self._topic = TOPIC_IN_NETWORK if compact else TOPIC_POSTS
+        self._decode = decode_in_network if compact else decode_batch
         self._store = PostStore(
             self._clock,
             posts_max=settings.posts_max,
@@ -79,10 +82,11 @@ class Thunder:
         self._snapshots = Snapshots(
             settings.snapshots_dir, self._topic, self._share, self._clock, self._counters.snapshots
         )
-        self._source: EventSource | None = None
         self._sink: EventSink | None = None
         self._consumer: Consumer | None = None
-        self._saved: dict[tuple[str, int], int] = {}
+        self._caught_up = asyncio.Event()
+        self._restored = False
+        self._saved: Positions = {}  # those of the newest snapshot
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
         thunder_pb2_grpc.add_InNetworkPostsServiceServicer_to_server(self._service, server)
@@ -93,16 +97,20 @@ class Thunder:
         settings = self._settings
         await asyncio.to_thread(warm_up, self._clock)
         self._sink = await open_sink(settings, metrics=self._metrics)
-        share = self._share.index, self._share.count
-        self._source = await open_source(
-            settings, [self._topic], start="earliest", share=share, metrics=self._metrics
+        self._run(
+            supervise(
+                self._follow,
+                name="posts",
+                ready_as=SERVICE_NAME,
+                readiness=self._readiness,
+                metrics=self._metrics,
+                clock=self._clock,
+                backoff_s=RESTART_S,
+            )
         )
-        await self._restore(self._source)
-        self._consumer = await self._make_consumer(self._source, self._sink)
-        self._run(self._consumer.run())
         self._run(trim_for_ever(self._store, self._counters, settings.trim_interval_seconds))
         self._run(show_sizes_for_ever(self._store, self._counters, self._clock))
-        await self._consumer.caught_up.wait()
+        await self._caught_up.wait()
         seconds = self._clock.monotonic_s() - self._started_s
         self._counters.start_seconds.set(seconds)
         logger.info("caught up", extra={"seconds": round(seconds, 3)})
@@ -114,40 +122,52 @@ class Thunder:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._consumer is not None and self._consumer.caught_up.is_set():
+        if self._caught_up.is_set():
             await self._snapshot(self._settings.flush_seconds * DRAIN_SNAPSHOT_SHARE)
         await asyncio.to_thread(self._service.close)
-        for part in (self._source, self._sink):
-            if part is not None:
-                await part.close()
+        if self._sink is not None:
+            await self._sink.close()
 
-    async def _restore(self, source: EventSource) -> None:
-        if not self._settings.snapshot_interval_seconds:
-            return
-
-        async def look() -> LogBounds:
-            ends = await source.end_offsets()
-            return LogBounds(await source.start_offsets(), ends)
-
-        bounds = await when_log_answers(look, self._readiness, SERVICE_NAME)
-        self._saved = await asyncio.to_thread(self._snapshots.restore, self._store, bounds)
-        for (topic, partition), offset in self._saved.items():
-            source.seek(topic, partition, offset)
-
-    async def _make_consumer(self, source: EventSource, sink: EventSink) -> Consumer:
+    async def _follow(self) -> None:
+        """One life of the consumer: the first begins with a snapshot, later ones go on."""
         settings = self._settings
-        decode = decode_in_network if settings.mode == "serving" else decode_batch
-        known = await when_log_answers(self._known_dead, self._readiness, SERVICE_NAME)
+        share = self._share.index, self._share.count
+        source = await open_source(
+            settings, [self._topic], start="earliest", share=share, metrics=self._metrics
+        )
+        try:
+            for (topic, partition), offset in (await self._begin(source)).items():
+                source.seek(topic, partition, offset)
+            self._consumer = await self._make_consumer(source)
+            await run_and_tell(self._consumer, self._caught_up)
+        finally:
+            await source.close()
+
+    async def _begin(self, source: EventSource) -> Positions:
+        """Where to read from: what an earlier life handled, else what the snapshot stands for."""
+        if self._consumer is not None:
+            return {**self._saved, **self._consumer.handled}
+        if not self._restored and self._settings.snapshot_interval_seconds:
+            ends = await source.end_offsets()
+            bounds = LogBounds(await source.start_offsets(), ends)
+            self._saved = await asyncio.to_thread(self._snapshots.restore, self._store, bounds)
+        self._restored = True
+        return self._saved
+
+    async def _make_consumer(self, source: EventSource) -> Consumer:
+        settings = self._settings
+        sink = self._sink
+        assert sink is not None, "start opens it"
         return Consumer(
             source,
-            PostIngester(self._store, self._counters, decode, self._share),
+            PostIngester(self._store, self._counters, self._decode, self._share),
             name="posts",
             clock=self._clock,
             metrics=self._metrics,
             readiness=self._readiness,
             ready_as=SERVICE_NAME,
             dead_letters=sink,
-            known_dead=known,
+            known_dead=await self._known_dead(),
             options=ConsumerOptions(
                 batch_records=settings.batch_records,
                 flush_interval_s=settings.flush_interval_ms / 1000,

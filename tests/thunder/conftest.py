@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
@@ -13,13 +17,20 @@ import pytest
 
 from protos import events_pb2, thunder_pb2, thunder_pb2_grpc
 from service_kit.clock import Clock, ManualClock, SystemClock
-from service_kit.event_log import TOPIC_POSTS, Record, event_key
+from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS, Record, event_key
+from service_kit.event_logs import open_sink, open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
+from service_kit.topics import TOPICS, ensure_topics
+from thunder.feeder import Feeder
 from thunder.ingest import PostIngester
 from thunder.metrics import ThunderMetrics
+from thunder.replica import Thunder
 from thunder.service import SERVICE_NAME, InNetworkPosts
+from thunder.settings import ThunderSettings
 from thunder.store import Found, PostStore, Query
+
+THUNDER_TOPICS = [t for t in TOPICS if t.name.startswith((TOPIC_POSTS, TOPIC_IN_NETWORK))]
 
 
 class StoreBench:
@@ -127,3 +138,127 @@ def serve() -> Callable[..., AbstractAsyncContextManager[Served]]:
         service.close()
 
     return run
+
+
+class Stage:
+    """One thunder in this process: a feeder, or a replica with its store at hand."""
+
+    def __init__(self, settings: ThunderSettings, clock: Clock) -> None:
+        self.metrics, self.readiness = Metrics("thunder"), Readiness()
+        make = Feeder if settings.mode == "feeder" else Thunder
+        self.thunder = make(settings, clock, self.metrics, self.readiness)
+
+    @property
+    def store(self) -> PostStore:
+        return self.thunder._store
+
+    def ids(self, *following: int) -> list[int]:
+        ids: list[int] = self.store.query(Stages.query(following)).posts["post_id"].tolist()
+        return ids
+
+
+class Stages:
+    """A deployment on one log; every stage is stopped and every client closed at the end."""
+
+    def __init__(self, directory: Path, **log: str) -> None:
+        self._directory = directory
+        self._log = log
+        self._running: list[Stage] = []
+        self._opened: list[Any] = []
+
+    def settings(self, **options: Any) -> ThunderSettings:
+        fields = {"data_dir": self._directory, "posts_max": 20_000, **self._log, **options}
+        return ThunderSettings(**fields)
+
+    @staticmethod
+    def query(following: Iterable[int]) -> Query:
+        return Query(
+            999, np.array(list(following), np.uint64), np.array([], np.uint64), results_max=5_000
+        )
+
+    @staticmethod
+    def new_metrics() -> Metrics:
+        return Metrics("thunder")
+
+    def make(self, mode: str, clock: Clock | None = None, **options: Any) -> Stage:
+        return Stage(self.settings(mode=mode, **options), clock or SystemClock())
+
+    async def start(self, mode: str, clock: Clock | None = None, **options: Any) -> Stage:
+        """Returns once it serves."""
+        stage = self.make(mode, clock, **options)
+        self._running.append(stage)
+        async with asyncio.timeout(60):
+            await stage.thunder.start()
+        return stage
+
+    async def stop(self, stage: Stage) -> None:
+        self._running.remove(stage)
+        await stage.thunder.stop()
+
+    async def sink(self) -> Any:
+        sink = await open_sink(self.settings(), partitions={TOPIC_POSTS: 4, TOPIC_IN_NETWORK: 12})
+        self._opened.append(sink)
+        return sink
+
+    async def source(self, topics: list[str], **options: Any) -> Any:
+        source = await open_source(self.settings(), topics, **options)
+        self._opened.append(source)
+        return source
+
+    async def write(self, *events: Any) -> None:
+        sink = await self.sink()
+        values = [e if isinstance(e, bytes) else e.SerializeToString() for e in events]
+        entries = [(event_key(i), v, int(time.time() * 1000)) for i, v in enumerate(values)]
+        await sink.append_many(TOPIC_POSTS, entries)
+
+    async def read(self, topic: str, count: int) -> list[Record]:
+        source = await self.source([topic])
+        records: list[Record] = []
+        async with asyncio.timeout(30):
+            while len(records) < count:
+                records += await source.poll(100, 0.5)
+        return records
+
+    async def partitions(self, topic: str) -> int:
+        return len(await (await self.source([topic])).end_offsets())
+
+    def post(self, post_id: int, author: int = 1, age_ms: int = 0, **fields: Any) -> Any:
+        created_at_ms = int(time.time() * 1000) - age_ms
+        return events_pb2.PostEvent(
+            create=events_pb2.PostCreate(
+                post_id=post_id, author_id=author, created_at_ms=created_at_ms, **fields
+            )
+        )
+
+    def delete(self, post_id: int) -> Any:
+        at_ms = int(time.time() * 1000)
+        return events_pb2.PostEvent(
+            delete=events_pb2.PostDelete(post_id=post_id, author_id=1, deleted_at_ms=at_ms)
+        )
+
+    @staticmethod
+    async def until(condition: Callable[[], bool], seconds: float = 30) -> None:
+        async with asyncio.timeout(seconds):
+            while not condition():  # noqa: ASYNC110 - a store has no event to wait for
+                await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        for stage in self._running:
+            await stage.thunder.stop()
+        for item in self._opened:
+            await item.close()
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def stages(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stages]:
+    """The two logs in turn; on Kafka under a prefix of the test's own."""
+    log: dict[str, str] = {}
+    if request.param == "kafka":
+        servers = request.getfixturevalue("kafka_bootstrap_servers")
+        prefix = f"t{uuid.uuid4().hex[:8]}."
+        log = {"kafka_bootstrap_servers": servers, "kafka_topic_prefix": prefix}
+    made = Stages(tmp_path, **log)
+    if log:
+        await ensure_topics(made.settings(), specs=THUNDER_TOPICS, wait_s=30)
+    yield made
+    await made.close()
