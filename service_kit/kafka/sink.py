@@ -1,8 +1,9 @@
 """Appends events to Kafka: acknowledged by every replica in sync, without duplicates of our own.
 
-One idempotent producer (sequence numbers a partition), so that a retry never repeats or reorders.
-A producer that failed is never used again: what it had not delivered has left gaps in its
-sequence. The next append opens another.
+Idempotent producers (sequence numbers a partition), so that a retry never repeats or reorders: one
+for single events, which the client library joins into batches by itself, and one for large calls,
+whose batches are made here, which costs a tenth a record. A producer that failed is never used
+again: what it had not delivered has left gaps in its sequence. The next append opens another.
 """
 
 from __future__ import annotations
@@ -20,7 +21,13 @@ from aiokafka.errors import (
     MessageSizeTooLargeError,
 )
 
-from service_kit.event_log import Entry, RecordTooLargeError, TopicError, check_size
+from service_kit.event_log import (
+    RECORD_BYTES_MAX,
+    Entry,
+    RecordTooLargeError,
+    TopicError,
+    check_size,
+)
 from service_kit.kafka.link import (
     CLOSE_S_MAX,
     METADATA_AGE_MS,
@@ -33,6 +40,7 @@ from service_kit.partitions import partitions_of
 
 logger = logging.getLogger(__name__)
 DELIVERY_S_MAX = 20.0  # a broker's restart or a leader's election is waited out, a lost Kafka not
+LARGE_CALL = 100  # events; from there on batches made here are worth their own connection
 BATCH_BYTES_MAX = 512 << 10  # half of what a topic takes at once; one larger event goes alone
 
 
@@ -54,8 +62,9 @@ class KafkaSink:
         self._prefix = prefix
         self._delivery_s = delivery_s
         self._link = Link(servers, "append", metrics)
-        self._producer: Any | None = None
+        self._producers: dict[bool, Any] = {}  # by whether for large calls
         self._connecting = asyncio.Lock()
+        self._large_call = asyncio.Lock()  # the library lets batches of several callers starve
         self._retiring: set[asyncio.Task[None]] = set()
 
     async def append(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
@@ -67,37 +76,44 @@ class KafkaSink:
             check_size(topic, entry)
         if not entries:
             return
-        used: list[Any] = []
-        try:
-            with self._link.watched():
-                async with asyncio.timeout(self._delivery_s):
-                    used.append(await self._connected())
-                    await self._send(used[0], topic, entries)
-        except (OSError, RecordTooLargeError):
-            if used:
-                self._retire(used[0])
-            raise
+        if len(entries) < LARGE_CALL:
+            await self._deliver(topic, entries, large=False)
+            return
+        async with self._large_call:
+            await self._deliver(topic, entries, large=True)
 
     async def flush(self) -> None:
         """Nothing to do: every append was acknowledged before it returned."""
 
     async def close(self) -> None:
-        if self._producer is not None:
-            self._retire(self._producer)
+        for producer in list(self._producers.values()):
+            self._retire(producer)
         if self._retiring:
             await asyncio.wait(self._retiring, timeout=CLOSE_S_MAX)
 
-    async def _connected(self) -> Any:
+    async def _deliver(self, topic: str, entries: Sequence[Entry], *, large: bool) -> None:
+        used = None
+        try:
+            with self._link.watched():
+                async with asyncio.timeout(self._delivery_s):
+                    used = await self._connected(large)
+                    await self._send(used, self._prefix + topic, entries, large)
+        except (OSError, RecordTooLargeError):
+            if used is not None:
+                self._retire(used)
+            raise
+
+    async def _connected(self, large: bool) -> Any:
         async with self._connecting:
-            if self._producer is None:
+            if large not in self._producers:
                 producer = self._new_producer()
                 try:
                     await producer.start()
                 except BaseException:
                     self._retire(producer)
                     raise
-                self._producer = producer
-            return self._producer
+                self._producers[large] = producer
+            return self._producers[large]
 
     def _new_producer(self) -> Any:
         return AIOKafkaProducer(
@@ -106,27 +122,25 @@ class KafkaSink:
             acks="all",
             enable_idempotence=True,
             max_batch_size=BATCH_BYTES_MAX,
+            max_request_size=2 * RECORD_BYTES_MAX,  # the limit is ours, checked before
             request_timeout_ms=REQUEST_MS,
             metadata_max_age_ms=METADATA_AGE_MS,
         )
 
-    async def _send(self, producer: Any, topic: str, entries: Sequence[Entry]) -> None:
-        name = self._prefix + topic
+    async def _send(self, producer: Any, name: str, entries: Sequence[Entry], large: bool) -> None:
         count = await self._partitions(producer, name)
-        shares: list[list[Entry]] = [[] for _ in range(count)]
         places = partitions_of([entry[0] for entry in entries], count)
-        for place, entry in zip(places, entries, strict=True):
-            shares[place].append(entry)
-        sends = [
-            _send_share(producer, name, number, share)
-            for number, share in enumerate(shares)
-            if share
-        ]
-        for result in await asyncio.gather(*sends, return_exceptions=True):
-            if isinstance(result, MessageSizeTooLargeError):
-                raise RecordTooLargeError(_too_large(name)) from result
-            if isinstance(result, BaseException):
-                raise result
+        if large:
+            sent = await _send_batches(producer, name, _by_partition(entries, places, count))
+        else:
+            sent = await _send_each(producer, name, entries, places)
+        await asyncio.wait(sent)  # leaves the futures alone when it is cancelled
+        for future in sent:
+            error = future.exception()
+            if isinstance(error, MessageSizeTooLargeError):
+                raise RecordTooLargeError(_too_large(name)) from error
+            if error is not None:
+                raise error
 
     async def _partitions(self, producer: Any, name: str) -> int:
         known = producer.client.cluster.partitions_for_topic(name)
@@ -142,15 +156,45 @@ class KafkaSink:
 
     def _retire(self, producer: Any) -> None:
         """Ends a producer in the background; the next append opens another."""
-        if self._producer is producer:
-            self._producer = None
+        self._producers = {k: kept for k, kept in self._producers.items() if kept is not producer}
         task = asyncio.create_task(_end(producer))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
 
 
-async def _send_share(producer: Any, name: str, partition: int, share: Sequence[Entry]) -> None:
-    """Events of one partition in their order; returns once they are acknowledged."""
+async def _send_each(
+    producer: Any, name: str, entries: Sequence[Entry], places: Sequence[int]
+) -> list[asyncio.Future[Any]]:
+    sent: list[asyncio.Future[Any]] = []
+    for (key, value, timestamp_ms), place in zip(entries, places, strict=True):
+        future = await producer.send(
+            name, value, key=key, partition=place, timestamp_ms=timestamp_ms
+        )
+        future.add_done_callback(_seen)
+        sent.append(future)
+    return sent
+
+
+def _by_partition(
+    entries: Sequence[Entry], places: Sequence[int], count: int
+) -> list[tuple[int, list[Entry]]]:
+    shares: list[list[Entry]] = [[] for _ in range(count)]
+    for place, entry in zip(places, entries, strict=True):
+        shares[place].append(entry)
+    return [(number, share) for number, share in enumerate(shares) if share]
+
+
+async def _send_batches(
+    producer: Any, name: str, shares: Sequence[tuple[int, list[Entry]]]
+) -> list[asyncio.Future[Any]]:
+    """Partitions side by side, the batches of each in order."""
+    sends = (_send_share(producer, name, number, share) for number, share in shares)
+    return [future for sent in await asyncio.gather(*sends) for future in sent]
+
+
+async def _send_share(
+    producer: Any, name: str, partition: int, share: Sequence[Entry]
+) -> list[asyncio.Future[Any]]:
     sent = []
     batch = producer.create_batch()
     for key, value, timestamp_ms in share:
@@ -159,8 +203,7 @@ async def _send_share(producer: Any, name: str, partition: int, share: Sequence[
             batch = producer.create_batch()
             batch.append(key=key, value=value, timestamp=timestamp_ms)
     sent.append(await _send_batch(producer, name, partition, batch))
-    for future in sent:
-        await future
+    return sent
 
 
 async def _send_batch(producer: Any, name: str, partition: int, batch: Any) -> asyncio.Future[Any]:
@@ -182,7 +225,11 @@ async def _end(producer: Any) -> None:
     if sender is not None:
         sender.cancel()
         await asyncio.wait([sender])
-    producer._message_accumulator.fail_all(KafkaError("the producer was given up"))
+    accumulator = producer._message_accumulator
+    for batch in [batch for queue in accumulator._batches.values() for batch in queue]:
+        accumulator._pending_batches.add(batch)  # where a batch that was tried is looked for
+        batch._drain_waiter.add_done_callback(_seen)
+    accumulator.fail_all(KafkaError("the producer was given up"))
     with suppress(KafkaError, asyncio.CancelledError):
         await producer.stop()
 

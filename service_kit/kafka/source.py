@@ -202,10 +202,10 @@ class KafkaSource:
         now_s = asyncio.get_running_loop().time()
         due = now_s - self._look_s >= (LOOK_S_MISSING if self._missing else LOOK_S)
         if due:
-            self._look_s = now_s
             ours = await self._existing(client)
             if not self._subscribes:
                 await self._place(client, ours)
+            self._look_s = now_s  # a look that failed is due again at once
         if self._subscribes and not self._missing:
             await self._follow_group(client)
 
@@ -373,11 +373,13 @@ class KafkaSource:
         await self.close()
 
     async def _end(self, client: Any) -> None:
+        """Leaves the group and closes; what does not answer is cut off."""
         try:
             async with asyncio.timeout(CLOSE_S_MAX):
                 await client.stop()
         except (KafkaError, OSError) as error:
             logger.warning("a connection to Kafka did not close", extra={"reason": repr(error)})
+            await client._client.close()
 
     def _kafka(self, at: TopicPartition) -> Any:
         return KafkaPartition(self._prefix + at[0], at[1])

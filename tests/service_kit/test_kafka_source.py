@@ -1,0 +1,184 @@
+"""What a follower meets on a real Kafka and must neither skip, lose nor wait for in vain."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer
+from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
+from aiokafka.errors import CommitFailedError
+from aiokafka.structs import TopicPartition
+
+from service_kit.event_log import Entry, TopicError, event_key
+from service_kit.partitions import partition_of
+
+
+def entries(count: int, first: int = 0) -> list[Entry]:
+    return [(event_key(i), b"%d" % i, 1_000) for i in range(first, first + count)]
+
+
+async def admin_of(bench: Any) -> Any:
+    admin = AIOKafkaAdminClient(bootstrap_servers=bench.servers)
+    await admin.start()
+    return admin
+
+
+async def test_shares_together_read_everything_once_and_each_keeps_its_authors(
+    kafka_bench: Any,
+) -> None:
+    await kafka_bench.create(partitions=4)
+    await (await kafka_bench.sink()).append_many("events", entries(200))
+    seen: list[bytes] = []
+    for part in (0, 1):
+        source = await kafka_bench.source(share=(part, 2))
+        ends = await source.end_offsets()
+        records = await kafka_bench.read(source, sum(ends.values()))
+        assert {partition_of(r.key, 2) for r in records} == {part}
+        seen += [r.value for r in records]
+    assert sorted(seen) == sorted(value for _, value, _ in entries(200))
+
+
+async def test_partitions_that_cannot_be_dealt_out_are_refused_in_words(kafka_bench: Any) -> None:
+    await kafka_bench.create(partitions=3)
+    source = await kafka_bench.source(share=(0, 2))
+    with pytest.raises(TopicError, match=r"3 partitions.*2 shares.*--partitions"):
+        await source.end_offsets()
+    with pytest.raises(TopicError, match="multiple of 2"):
+        await source.poll(10, 0.1)
+
+
+async def test_partitions_that_are_added_are_read_from_their_start(kafka_bench: Any) -> None:
+    await kafka_bench.create(partitions=1)
+    source = await kafka_bench.source(start="latest")
+    admin = await admin_of(kafka_bench)
+    await admin.create_partitions({kafka_bench.prefix + "events": NewPartitions(total_count=4)})
+    await admin.close()
+    sink = await kafka_bench.sink()  # one that knows of four
+    await sink.append_many("events", entries(40))
+    records = await kafka_bench.read(source, 40)
+    assert len({r.partition for r in records}) == 4
+
+
+async def test_events_that_retention_removed_are_told_and_the_rest_is_read(
+    kafka_bench: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A follower that was away for too long must not wait for ever, nor skip in silence."""
+    await kafka_bench.create(partitions=1)
+    await (await kafka_bench.sink()).append_many("events", entries(10))
+    source = await kafka_bench.source()
+    assert len(await source.poll(3, 10)) == 3
+    admin = await admin_of(kafka_bench)
+    at = TopicPartition(kafka_bench.prefix + "events", 0)
+    await admin.delete_records({at: RecordsToDelete(before_offset=7)})
+    await admin.close()
+    late = await kafka_bench.source()
+    late.seek("events", 0, 3)
+    assert [r.offset for r in await kafka_bench.read(late, 3)] == [7, 8, 9]
+    assert kafka_bench.metrics.value("event_log_skipped_total", topic="events") == 4
+    assert "retention is too short" in caplog.text
+    assert await late.start_offsets() == {("events", 0): 7}
+
+
+async def test_a_topic_that_was_made_anew_is_read_from_its_start(kafka_bench: Any) -> None:
+    """Its offsets begin at nought again: a follower far ahead would wait for days."""
+    await kafka_bench.create(partitions=1)
+    await (await kafka_bench.sink()).append_many("events", entries(2))
+    source = await kafka_bench.source()
+    source.seek("events", 0, 500)
+    assert [r.value for r in await kafka_bench.read(source, 2)] == [b"0", b"1"]
+    assert kafka_bench.metrics.value("event_log_resets_total", topic="events") == 1
+    assert kafka_bench.metrics.value("event_log_skipped_total", topic="events") == 0
+
+
+async def test_offsets_without_an_event_do_not_look_like_events_to_wait_for(
+    kafka_bench: Any,
+) -> None:
+    """A foreign transaction ends in a marker that has an offset and is never returned."""
+    await kafka_bench.create(partitions=1)
+    producer = AIOKafkaProducer(
+        bootstrap_servers=kafka_bench.servers, transactional_id=kafka_bench.prefix
+    )
+    await producer.start()
+    for _ in range(3):
+        async with producer.transaction():
+            await producer.send(kafka_bench.prefix + "events", b"v", b"k")
+    await producer.stop()
+    source = await kafka_bench.source()
+    ends = await source.end_offsets()
+    assert ends == {("events", 0): 6}
+    assert len(await kafka_bench.read(source, 3)) == 3
+    async with asyncio.timeout(30):
+        while source.positions() != ends:
+            assert await source.poll(10, 0.2) == []
+
+
+async def test_an_event_without_key_or_value_is_read_as_empty_bytes(kafka_bench: Any) -> None:
+    await kafka_bench.create(partitions=1)
+    producer = AIOKafkaProducer(bootstrap_servers=kafka_bench.servers)
+    await producer.start()
+    await producer.send_and_wait(kafka_bench.prefix + "events", b"no key")
+    await producer.send_and_wait(kafka_bench.prefix + "events", None, b"no value")
+    await producer.stop()
+    records = await kafka_bench.read(await kafka_bench.source(), 2)
+    assert [(r.key, r.value) for r in records] == [(b"", b"no key"), (b"no value", b"")]
+
+
+async def test_a_member_of_a_group_that_leaves_is_replaced_and_nothing_is_lost(
+    kafka_bench: Any,
+) -> None:
+    await kafka_bench.create(partitions=4)
+    sink = await kafka_bench.sink()
+    await sink.append_many("events", entries(100))
+    first = await kafka_bench.source(group="feeders", start="committed")
+    before = await kafka_bench.read(first, 100)
+    await first.commit()
+    await sink.append_many("events", entries(100, first=100))
+    await kafka_bench.read(first, 1)  # taken and not committed: its successor must read it
+    second = await kafka_bench.source(group="feeders", start="committed")
+    joining = asyncio.create_task(second.end_offsets())
+    await first.close()
+    ends = await joining
+    assert sum(ends.values()) == 200, "the one that is left has every partition"
+    after = await kafka_bench.read(second, 100)
+    assert {r.value for r in before} | {r.value for r in after} == {b"%d" % i for i in range(200)}
+
+
+async def test_two_members_of_a_group_share_the_partitions(kafka_bench: Any) -> None:
+    await kafka_bench.create(partitions=4)
+    sources = [await kafka_bench.source(group="g", start="committed") for _ in range(2)]
+
+    async def partitions_of_each() -> list[int]:
+        return [len(await source.end_offsets()) for source in sources]
+
+    async with asyncio.timeout(60):
+        while await partitions_of_each() != [2, 2]:
+            await asyncio.gather(*(source.poll(10, 0.1) for source in sources))
+    await (await kafka_bench.sink()).append_many("events", entries(100))
+    values: set[bytes] = set()
+    async with asyncio.timeout(60):
+        while len(values) < 100:
+            for records in await asyncio.gather(*(s.poll(100, 0.2) for s in sources)):
+                values |= {r.value for r in records}
+    assert [len(source.positions()) for source in sources] == [2, 2]
+
+
+async def test_a_commit_of_partitions_that_moved_on_is_counted_and_harmless(
+    kafka_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their new owner reads again what was not committed; the old one must not die of it."""
+    await kafka_bench.create(partitions=1)
+    await (await kafka_bench.sink()).append_many("events", entries(5))
+    slow = await kafka_bench.source(group="g", start="committed")
+    await kafka_bench.read(slow, 5)
+
+    async def passed_by(offsets: Any) -> None:
+        raise CommitFailedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(slow._client, "commit", passed_by)
+        await slow.commit()
+    assert kafka_bench.metrics.value("event_log_lost_commits_total") == 1
+    await slow.commit()
+    assert kafka_bench.metrics.value("event_log_lost_commits_total") == 1
