@@ -24,6 +24,8 @@ import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy
+
 from real_parts.compose_file import Container, Image
 from real_parts.kafka import free_ports
 
@@ -72,16 +74,17 @@ class Isolation:
     def __init__(self, user: str, site: Path) -> None:
         uid, gid = user.split(":")
         self.user: tuple[int, int] | None = None
+        self.python = sys.executable
         self.read_only = False
         self._drop: list[str] = []
         if os.geteuid() != 0 or shutil.which("setpriv") is None:
             return
         drop = ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs"]
         drop += ["--bounding-set=-all", "--inh-caps=-all"]
-        if _works([*drop, sys.executable, "-c", "import numpy"], site):
-            self._drop, self.user = drop, (int(uid), int(gid))
-            probe = self._read_only_root([site])
-            self.read_only = _works([*probe, *drop, "true"], site)
+        python = _interpreter_for_all(drop, site)
+        if python is not None:
+            self._drop, self.user, self.python = drop, (int(uid), int(gid)), python
+            self.read_only = _works([*self._read_only_root([site]), *drop, "true"])
 
     def hold(self, command: Sequence[str], writable: Sequence[Path]) -> list[str]:
         """The command, held as far as this machine can."""
@@ -103,8 +106,27 @@ class Isolation:
         return [*unshare, "sh", "-ec", script, "sh", *map(str, writable), "--"]
 
 
-def _works(command: Sequence[str], site: Path) -> bool:
-    return subprocess.run(command, capture_output=True, cwd=site, timeout=60).returncode == 0
+def _interpreter_for_all(drop: Sequence[str], site: Path) -> str | None:
+    """A Python of this version that the other user may start, and may start again from inside:
+    one that lies in somebody's home directory does not do."""
+    name = f"python3.{sys.version_info.minor}"
+    for python in (sys.executable, f"/usr/local/bin/{name}", f"/usr/bin/{name}"):
+        again = 'exec "$0" -c "import numpy, grpc, foryou"'
+        environment = {"PYTHONPATH": python_path(site)}
+        if _works([*drop, "sh", "-c", again, python], environment):
+            return python
+    return None
+
+
+def python_path(site: Path) -> str:
+    """Our packages as installed, then the libraries of this interpreter."""
+    return os.pathsep.join([str(site), str(Path(numpy.__file__).parents[1])])
+
+
+def _works(command: Sequence[str], environment: Mapping[str, str] | None = None) -> bool:
+    given = {**os.environ, **(environment or {})}
+    run = subprocess.run(command, capture_output=True, cwd="/", env=given, timeout=120)
+    return run.returncode == 0
 
 
 class Containers:
@@ -205,7 +227,7 @@ class Containers:
     def _entrypoint(self) -> list[str]:
         """`foryou` of the image is this function of the installed package."""
         assert self._image.entrypoint == ["foryou"]
-        return [sys.executable, "-P", "-m", "foryou.cli"]
+        return [self.isolation.python, "-P", "-m", "foryou.cli"]
 
     def _held(self, name: str, command: list[str]) -> list[str]:
         return self.isolation.hold(command, list(self._places(name).values()))
@@ -225,7 +247,7 @@ class Containers:
         return {
             **translated,
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(self._site),
+            "PYTHONPATH": python_path(self._site),
             "TMPDIR": str(self._places(name)["/tmp"]),
         }
 
