@@ -20,11 +20,13 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
 
 from home_mixer.clients.protocols import StoreError
+from home_mixer.clients.redis import cluster
+from home_mixer.clients.redis.cluster import Command
 from home_mixer.clients.redis.errors import place_of, store_errors
 from service_kit.metrics import Metrics
 
-Command = tuple[Any, ...]  # its words; the second is the key, or the fourth of EVAL
 CONNECT_SHARE = 0.5  # of a call's time: a host that swallows packets leaves time to say so
+NODE_SHARE = 0.6  # for one node of a cluster: time is left to ask who took its place
 RETRIES = 1  # a connection that died while idle shows it at its next use
 CLUSTER_SCHEME = "+cluster"
 
@@ -123,7 +125,8 @@ class RedisConnection:
             if not info.get("cluster_enabled"):
                 return client
             await client.aclose()
-        return RedisCluster.from_url(plain_url, **options)
+        one_node_s = self._timeout_s * NODE_SHARE
+        return RedisCluster.from_url(plain_url, **{**options, "socket_timeout": one_node_s})
 
     def _options(self) -> dict[str, Any]:
         return {
@@ -152,10 +155,7 @@ async def _mget_by_bucket(
 
 async def _pipelined(client: Redis | RedisCluster, commands: Sequence[Command]) -> list[Any]:
     if isinstance(client, RedisCluster):
-        cluster = client.pipeline()
-        for command in commands:
-            cluster.execute_command(*command)
-        return await cluster.execute(raise_on_error=False)
+        return await cluster.pipelined(client, commands)
     async with client.pipeline(transaction=False) as pipeline:
         for command in commands:
             pipeline.execute_command(*command)

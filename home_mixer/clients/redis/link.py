@@ -17,7 +17,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 from home_mixer.clients.protocols import StoreError
-from home_mixer.clients.redis.connection import CLUSTER_SCHEME, RETRIES, Command
+from home_mixer.clients.redis.cluster import Command, pipelined_blocking
+from home_mixer.clients.redis.connection import CLUSTER_SCHEME, RETRIES
 from home_mixer.clients.redis.errors import place_of, store_error, store_errors
 
 TIMEOUT_S = 2.0  # of one answer; a part of a batch takes some 20 ms
@@ -57,10 +58,7 @@ class RedisLink:
             client = self._opened()
             for start in range(0, len(commands), COMMANDS_PER_WRITE):
                 self._go_on()
-                pipeline = client.pipeline(transaction=False)
-                for command in commands[start : start + COMMANDS_PER_WRITE]:
-                    pipeline.execute_command(*command)
-                replies += pipeline.execute(raise_on_error=False)
+                replies += _pipelined(client, commands[start : start + COMMANDS_PER_WRITE])
         for reply in replies:
             if isinstance(reply, Exception):
                 raise store_error(self.place, reply)
@@ -132,3 +130,12 @@ class RedisLink:
                 return client
             client.close()
         return RedisCluster.from_url(plain_url, **options)
+
+
+def _pipelined(client: Redis | RedisCluster, commands: Sequence[Command]) -> list[Any]:
+    if isinstance(client, RedisCluster):
+        return pipelined_blocking(client, commands)
+    pipeline: Any = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    return list(pipeline.execute(raise_on_error=False))

@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from home_mixer.clients.protocols import StoreError
-from home_mixer.clients.redis.connection import Command, RedisConnection
+from home_mixer.clients.redis.cluster import Command
+from home_mixer.clients.redis.connection import RedisConnection
 from home_mixer.clients.redis.errors import store_error
 from home_mixer.clients.redis.keys import KeySchema, bucket_of
 

@@ -22,7 +22,7 @@ from home_mixer.clients.redis.actions import (
     ACTIONS_TTL_MS,
     member_of,
 )
-from home_mixer.clients.redis.connection import Command
+from home_mixer.clients.redis.cluster import Command
 from home_mixer.clients.redis.keys import KeySchema, bucket_of
 from home_mixer.clients.redis.posts import merged_status
 from home_mixer.clients.redis.scripts import ADD_MEMBERS

@@ -15,7 +15,8 @@ from home_mixer.clients.embedded_served import (
 )
 from home_mixer.clients.keys import id_keys, ids_of
 from home_mixer.clients.protocols import Ids, RequestInfo
-from home_mixer.clients.redis.connection import Command, RedisConnection
+from home_mixer.clients.redis.cluster import Command
+from home_mixer.clients.redis.connection import RedisConnection
 from home_mixer.clients.redis.errors import store_error
 from home_mixer.clients.redis.keys import KeySchema
 from home_mixer.clients.redis.scripts import ADD_MEMBERS, PUT_NEWER

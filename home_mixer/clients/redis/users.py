@@ -18,7 +18,8 @@ import numpy as np
 from home_mixer.clients.keys import id_keys
 from home_mixer.clients.memory import profile_batch
 from home_mixer.clients.protocols import Ids, Mask, ProfileBatch, UserFeatures
-from home_mixer.clients.redis.connection import Command, RedisMetrics
+from home_mixer.clients.redis.cluster import Command
+from home_mixer.clients.redis.connection import RedisMetrics
 from home_mixer.clients.redis.keys import KeySchema, buckets_of
 from home_mixer.clients.redis.reader import RedisReader
 from home_mixer.clients.user_values import (

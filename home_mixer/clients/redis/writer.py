@@ -12,7 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from home_mixer.clients.protocols import StoreError
-from home_mixer.clients.redis.connection import Command
+from home_mixer.clients.redis.cluster import Command
 from home_mixer.clients.redis.keys import KeySchema
 from home_mixer.clients.redis.link import RedisLink
 from home_mixer.clients.redis.rows import Retention, ValueRow, member_commands, value_rows
