@@ -226,8 +226,10 @@ async def _end(producer: Any) -> None:
         sender.cancel()
         await asyncio.wait([sender])
     accumulator = producer._message_accumulator
-    for batch in [batch for queue in accumulator._batches.values() for batch in queue]:
-        accumulator._pending_batches.add(batch)  # where a batch that was tried is looked for
+    for queue in accumulator._batches.values():
+        accumulator._pending_batches.update(queue)  # where those that were tried are looked for
+    for batch in accumulator._pending_batches:
+        batch.future.add_done_callback(_seen)  # an append that was given up waits for neither
         batch._drain_waiter.add_done_callback(_seen)
     accumulator.fail_all(KafkaError("the producer was given up"))
     with suppress(KafkaError, asyncio.CancelledError):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
+from real_parts.kafka import KafkaCluster
 
 from service_kit.event_log import (
     RECORD_BYTES_MAX,
@@ -14,9 +16,11 @@ from service_kit.event_log import (
     TopicError,
     event_key,
 )
+from service_kit.kafka.admin import ensure_kafka_topics
 from service_kit.kafka.link import LogMetrics
 from service_kit.kafka.sink import KafkaSink
 from service_kit.metrics import Metrics
+from service_kit.topics import TopicSpec
 
 
 async def test_many_events_keep_their_order_by_key_over_many_batches(kafka_bench: Any) -> None:
@@ -84,3 +88,30 @@ async def test_an_append_that_is_cancelled_leaves_the_sink_usable(kafka_bench: A
     await sink.append("events", b"k", b"kept", 0)
     records = await kafka_bench.read(await kafka_bench.source(), 1)
     assert records[-1].value == b"kept"
+
+
+async def test_an_append_that_was_given_up_leaves_no_errors_that_nobody_can_explain(
+    kafka_cluster: KafkaCluster,
+) -> None:
+    unexplained: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unexplained.append(told))
+    servers, metrics = kafka_cluster.bootstrap_servers, LogMetrics.of(Metrics("test"))
+    await ensure_kafka_topics(
+        servers,
+        [TopicSpec("events", "any", 60_000)],
+        prefix="",
+        partitions=3,
+        replication_factor=1,
+        wait_s=60.0,
+    )
+    sink = KafkaSink(servers, metrics=metrics, delivery_s=5.0)
+    entries = [(event_key(i), b"v", 0) for i in range(100)]
+    await sink.append_many("events", entries)
+    kafka_cluster.brokers[0].kill()
+    for _ in range(2):
+        with pytest.raises(LogUnavailableError):
+            await sink.append_many("events", entries)
+    await sink.close()
+    gc.collect()
+    await asyncio.sleep(0)
+    assert [str(told) for told in unexplained] == []
