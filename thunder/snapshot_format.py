@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 MAGIC: Final = b"FYTHUNDR"
 FORMAT_VERSION: Final = 1
-HEAD: Final = struct.Struct("<8sI4x")
-TAIL: Final = struct.Struct("<QI4x8s")
+HEAD: Final = struct.Struct("<8sQ")
+TAIL: Final = struct.Struct("<QQ8s")
 CHUNK_BYTES: Final = 4 << 20  # written, read and summed at once: a few milliseconds
 CONTENTS_BYTES_MAX: Final = 16 << 20  # thousands of partitions fit; more is damage
 

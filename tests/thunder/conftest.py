@@ -195,6 +195,16 @@ class Stages:
         self._running.remove(stage)
         await stage.thunder.stop()
 
+    @property
+    def snapshots(self) -> Path:
+        return self.settings().snapshots_dir
+
+    @asynccontextmanager
+    async def anew(self) -> AsyncIterator[Stages]:
+        """Another deployment on the same kind of log, with nothing in it."""
+        async with deployment(self._directory / "anew", self._log) as others:
+            yield others
+
     async def sink(self) -> Any:
         sink = await open_sink(self.settings(), partitions={TOPIC_POSTS: 4, TOPIC_IN_NETWORK: 12})
         self._opened.append(sink)
@@ -249,16 +259,25 @@ class Stages:
             await item.close()
 
 
-@pytest.fixture(params=["embedded", "kafka"])
-async def stages(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stages]:
-    """The two logs in turn; on Kafka under a prefix of the test's own."""
-    log: dict[str, str] = {}
-    if request.param == "kafka":
-        servers = request.getfixturevalue("kafka_bootstrap_servers")
-        prefix = f"t{uuid.uuid4().hex[:8]}."
-        log = {"kafka_bootstrap_servers": servers, "kafka_topic_prefix": prefix}
-    made = Stages(tmp_path, **log)
+@asynccontextmanager
+async def deployment(directory: Path, log: dict[str, str]) -> AsyncIterator[Stages]:
+    """On Kafka under a prefix of its own, with the topics made."""
+    if log:
+        log = {**log, "kafka_topic_prefix": f"t{uuid.uuid4().hex[:8]}."}
+    made = Stages(directory, **log)
     if log:
         await ensure_topics(made.settings(), specs=THUNDER_TOPICS, wait_s=30)
-    yield made
-    await made.close()
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.fixture(params=["embedded", "kafka"])
+async def stages(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stages]:
+    """A deployment on each of the two logs in turn."""
+    log: dict[str, str] = {}
+    if request.param == "kafka":
+        log = {"kafka_bootstrap_servers": request.getfixturevalue("kafka_bootstrap_servers")}
+    async with deployment(tmp_path, log) as made:
+        yield made
