@@ -108,6 +108,7 @@ class IngesterLife:
 
     async def _follow(self, consumer: Consumer) -> None:
         self._let_in = False
+        self._readiness.set(STORE_AS, False, "the store is being filled")
         following = asyncio.create_task(consumer.run(), name="ingester's consumer")
         caught_up = asyncio.create_task(consumer.caught_up.wait())
         try:
@@ -139,7 +140,8 @@ class IngesterLife:
             self._readiness.set(STORE_AS, False, str(error))
             return
         self._filled.set(self._let_in)
-        self._readiness.set(STORE_AS, True)
+        waits = "the store is being filled" + (", by other shares too" if caught_up else "")
+        self._readiness.set(STORE_AS, self._let_in, "" if self._let_in else waits)
 
     async def _warn(self) -> None:
         warnings = await asyncio.to_thread(self._writer.warnings)
