@@ -24,6 +24,7 @@ ELSEWHERE = {
     "pip install uv": "the check script installs uv so",
     "uv run foryou demo": "the fixture below runs it once for all",
     "uv run pytest": "it is what runs this",
+    "docker compose --profile demo up --build": "tests/e2e/compose runs it, but for Docker",
     "uv run foryou bench pipeline": "benchmarks are not tests; their own tests run it small",
 }
 

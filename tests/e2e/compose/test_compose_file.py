@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ import pytest
 import yaml
 from real_parts.compose_file import ROOT, Container, containers, image, variables
 
+from foryou.cli import run
 from foryou.commands.serve import SERVICES, settings_class
 
 CONTAINERS = containers()
@@ -32,9 +32,9 @@ def own(name: str) -> Container:
 def composed(*flags: str) -> dict[str, Any]:
     """The file as docker-compose understands it."""
     command = ["docker-compose", *flags, "config"]
-    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
-    assert run.returncode == 0, run.stderr
-    return dict(yaml.safe_load(run.stdout)["services"])
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return dict(yaml.safe_load(done.stdout)["services"])
 
 
 @pytest.mark.skipif(shutil.which("docker-compose") is None, reason=NO_COMPOSE)
@@ -75,17 +75,12 @@ def test_the_topology_is_the_one_of_the_documentation():
 
 
 @pytest.mark.parametrize("name", OWN)
-def test_every_command_is_one_of_ours(name):
+def test_every_command_is_one_of_ours(name, capsys, monkeypatch):
     """A flag that was renamed would be seen at the first `docker compose up` only."""
-    run = subprocess.run(
-        [sys.executable, "-m", "foryou.cli", *own(name).command, "--help"],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert run.returncode == 0, run.stdout + run.stderr
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run([*own(name).command, "--help"]) == 0
     flags = {word for word in own(name).command if word.startswith("--")}
-    assert flags <= set(re.findall(r"--[a-z-]+", run.stdout))
+    assert flags <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
 
 
 @pytest.mark.parametrize("name", SERVERS)
