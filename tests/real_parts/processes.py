@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ from foryou.children import Child, Children
 from foryou.waiting import until_serving
 
 READY_SECONDS_MAX = 180.0
+END_SECONDS_MAX = 20.0  # a drain's ten seconds, its watchdog's two, and a busy machine
 
 
 @dataclass
@@ -47,6 +49,11 @@ class Processes:
         """SIGKILL: nothing is said, nothing is flushed."""
         os.kill(self.running[name].pid, signal.SIGKILL)
         await self.running[name].ended()
+
+    async def terminate(self, name: str) -> int:
+        """SIGTERM; the exit code."""
+        os.kill(self.running[name].pid, signal.SIGTERM)
+        return await asyncio.wait_for(self.running[name].ended(), END_SECONDS_MAX)
 
     def pause(self, name: str) -> None:
         """SIGSTOP: connections stay open, nothing answers."""
