@@ -23,8 +23,14 @@ async def serve(settings: PhoenixSettings) -> int:
     configure_jax(settings)
     metrics, readiness = Metrics("phoenix"), Readiness()
     metrics.watch_process()
-    source = await open_source(settings, [TOPIC_POSTS], metrics=metrics)
-    service = PhoenixService(settings, source, readiness, metrics, SystemClock(), random.Random())
+    service = PhoenixService(
+        settings,
+        lambda: open_source(settings, [TOPIC_POSTS], metrics=metrics),
+        readiness,
+        metrics,
+        SystemClock(),
+        random.Random(),
+    )
     return await run_server(
         settings,
         name="phoenix",

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from service_kit.event_log import Entry, EventSource
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness, State
 from service_kit.snowflake import SnowflakeGenerator
+from service_kit.supervision import supervise
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +44,9 @@ _CORPUS = "corpus"
 
 
 class LoggedOnly:
-    """Where poison goes: nowhere. Phoenix reads the whole topic at every start and would put the
-    same records aside each time; they are counted and logged, thunder keeps their bytes."""
+    """Where poison goes: nowhere. Every replica reads the whole topic at every start and would put
+    the same records aside each time; they are counted and logged. Their bytes are kept once, by
+    the one that reads each event once: thunder's feeder (standalone: thunder)."""
 
     async def append(self, topic: str, key: bytes, value: bytes, timestamp_ms: int) -> None:
         """Keeps nothing."""
@@ -79,15 +81,18 @@ class PhoenixService:
     def __init__(
         self,
         settings: PhoenixSettings,
-        source: EventSource,
+        open_posts: Callable[[], Awaitable[EventSource]],
         readiness: Readiness,
         metrics: Metrics,
         clock: Clock,
         rng: random.Random,
     ) -> None:
+        """``open_posts``: opens foryou.posts at its oldest event; called again after a failure."""
         self._settings = settings
-        self._source = source
+        self._open_posts = open_posts
         self._readiness = readiness
+        self._metrics = metrics
+        self._clock = clock
         self._telemetry = telemetry = Telemetry.of(metrics)
         self._worker = worker = ModelWorker()
         self._has_ranker = False
@@ -121,16 +126,6 @@ class PhoenixService:
             context_step_ms=step_ms,
         )
         self._corpus_state = CorpusState(self._report_retrieval)
-        self._consumer = Consumer(
-            source,
-            self._follower.handle,
-            name=_CORPUS,
-            clock=clock,
-            metrics=metrics,
-            readiness=self._corpus_state,
-            ready_as=_CORPUS,
-            dead_letters=LoggedOnly(),
-        )
         poll_seconds = settings.reload_poll_seconds
         self._rankers = CheckpointWatcher[ServedRanker](
             "ranker",
@@ -163,7 +158,7 @@ class PhoenixService:
         self._report_retrieval()
         self._spawn("batcher", self._batcher.run())
         self._spawn("rankers", self._rankers.run())
-        self._spawn("corpus", self._consumer.run())
+        self._spawn("corpus", self._follow_posts())
         self._spawn("age-out", self._age_out())
         await asyncio.to_thread(_warm_scan)
         self._spawn("towers", self._towers.run())
@@ -175,8 +170,34 @@ class PhoenixService:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._source.close()
         await asyncio.to_thread(self._worker.close)
+
+    async def _follow_posts(self) -> None:
+        await supervise(
+            self._follow_until_failure,
+            name=_CORPUS,
+            ready_as=_CORPUS,
+            readiness=self._corpus_state,
+            metrics=self._metrics,
+            clock=self._clock,
+        )
+
+    async def _follow_until_failure(self) -> None:
+        """One consumer's life; the next one reads the topic again, which changes nothing."""
+        source = await self._open_posts()
+        try:
+            await Consumer(
+                source,
+                self._follower.handle,
+                name=_CORPUS,
+                clock=self._clock,
+                metrics=self._metrics,
+                readiness=self._corpus_state,
+                ready_as=_CORPUS,
+                dead_letters=LoggedOnly(),
+            ).run()
+        finally:
+            await source.close()
 
     def _spawn(self, name: str, coroutine: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(coroutine, name=name)

@@ -27,8 +27,12 @@ def service_of(tmp_path, metrics, clock):
     def make(source_class):
         settings = PhoenixSettings.load(data_dir=tmp_path)
         readiness = Readiness()
-        source = source_class(settings.log_dir, [TOPIC_POSTS], start="earliest")
-        service = PhoenixService(settings, source, readiness, metrics, clock, random.Random(1))
+
+        async def open_posts():
+            return source_class(settings.log_dir, [TOPIC_POSTS], start="earliest")
+
+        rng = random.Random(1)
+        service = PhoenixService(settings, open_posts, readiness, metrics, clock, rng)
         return service, readiness
 
     return make
@@ -56,6 +60,28 @@ async def test_a_log_that_cannot_be_read_shows_in_the_readiness(service_of):
     await reason_with(readiness, "the disk is gone")
     assert not readiness.serving(RETRIEVAL)
     await service.stop()
+
+
+async def test_a_follower_of_posts_that_dies_is_replaced_by_another(service_of, metrics):
+    """The original's consumer died in silence: its index went stale while it said ready."""
+    service, readiness = service_of(EmbeddedLogSource)
+    good, service._open_posts = service._open_posts, open_nothing
+    await service.start()
+    await reason_with(readiness, "nobody expected this")
+    service._open_posts = good
+    await no_longer(readiness, "nobody expected this")
+    assert metrics.value("part_restarts_total", part="corpus") >= 1
+    await service.stop()
+
+
+async def open_nothing():
+    raise RuntimeError("nobody expected this")
+
+
+async def no_longer(readiness, words):
+    gone = asyncio.Event()
+    readiness.listen(lambda *_: None if words in readiness.state().reason else gone.set())
+    await asyncio.wait_for(gone.wait(), 60)
 
 
 async def test_a_task_that_dies_takes_the_service_out_of_traffic(service_of, caplog):
