@@ -34,7 +34,7 @@ TRAIN_SECONDS_EXTRA = 180.0  # reading the log, imports and writing, beyond the 
 # The towers need fewer steps than the ranker; while they compile in phoenix, the ranker goes on.
 RETRIEVAL_SHARE = 0.55
 FEED_SECONDS_MAX = 10.0
-FEED_ATTEMPTS_SECONDS = 30.0
+FEED_ATTEMPTS_SECONDS = 120.0  # a machine that also compiles and trains is slow at first
 POSTS_MIN = 20  # a shorter feed is a failure of the demo
 
 

@@ -14,7 +14,7 @@ from foryou.waiting import until_serving
 
 START_SECONDS_MAX = 60.0  # until a process tells its address; imports and nothing else
 CATCH_UP_SECONDS_MAX = 180.0  # until the log is ingested, on a slow machine
-SWAP_SECONDS_MAX = 180.0  # until a checkpoint is loaded and its programs are compiled
+SWAP_SECONDS_MAX = 300.0  # until a checkpoint is loaded and its programs are compiled
 PHOENIX_SERVICES = ("foryou.phoenix.v1.PredictionService", "foryou.phoenix.v1.RetrievalService")
 # Children never use a Kafka or Redis that the terminal's environment happens to name.
 EMBEDDED = {"KAFKA_BOOTSTRAP_SERVERS": "", "REDIS_URL": ""}

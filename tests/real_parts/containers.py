@@ -253,9 +253,9 @@ class Containers:
 
     def _translated(self, text: str, name: str) -> str:
         text = self.book.translate(text, name).replace("0.0.0.0", "127.0.0.1")
-        for place, directory in self._places(name).items():
-            text = re.sub(rf"(?<![\w.-]){place}(?![\w.-])", str(directory), text)
-        return text
+        places = self._places(name)
+        known = re.compile(rf"(?<![\w.-])({'|'.join(map(re.escape, places))})(?![\w.-])")
+        return known.sub(lambda found: str(places[found[1]]), text)  # once: /tmp is in both
 
     def _places(self, name: str) -> dict[str, Path]:
         """What the container may write: its volumes and /tmp."""
