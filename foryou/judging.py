@@ -22,7 +22,7 @@ from home_mixer.params import RankingParams, load_params
 from protos import home_mixer_pb2
 
 CONCURRENT = 2  # requests in flight; more would only queue on a small machine
-ATTEMPTS, PAUSE_SECONDS = 5, 0.2  # where a machine is so busy that a part misses its deadline
+ATTEMPTS, PAUSE_SECONDS = 20, 0.5  # where a machine is so busy that a part misses its deadline
 ELIGIBLE = frozenset({"served", "not_selected", "truncated"})  # passed every filter that judged it
 
 
