@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS, Record, event_k
 from service_kit.event_logs import open_sink, open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
-from service_kit.topics import TOPICS, ensure_topics
+from service_kit.topics import PARTITIONS_DEFAULT, TOPICS, ensure_topics
 from thunder.feeder import Feeder
 from thunder.ingest import PostIngester
 from thunder.metrics import ThunderMetrics
@@ -160,8 +160,9 @@ class Stage:
 class Stages:
     """A deployment on one log; every stage is stopped and every client closed at the end."""
 
-    def __init__(self, directory: Path, **log: str) -> None:
+    def __init__(self, directory: Path, partitions: int, **log: str) -> None:
         self._directory = directory
+        self._partitions = partitions
         self._log = log
         self._running: list[Stage] = []
         self._opened: list[Any] = []
@@ -200,13 +201,21 @@ class Stages:
         return self.settings().snapshots_dir
 
     @asynccontextmanager
-    async def anew(self) -> AsyncIterator[Stages]:
+    async def anew(self, partitions: int = PARTITIONS_DEFAULT) -> AsyncIterator[Stages]:
         """Another deployment on the same kind of log, with nothing in it."""
-        async with deployment(self._directory / "anew", self._log) as others:
+        async with deployment(self._directory / "anew", self._log, partitions) as others:
             yield others
 
+    async def until_written(self, topic: str, records: int) -> None:
+        """Returns once a topic has so many records at least."""
+        source = await self.source([topic])
+        async with asyncio.timeout(60):
+            while sum((await source.end_offsets()).values()) < records:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
     async def sink(self) -> Any:
-        sink = await open_sink(self.settings(), partitions={TOPIC_POSTS: 4, TOPIC_IN_NETWORK: 12})
+        counts = dict.fromkeys((TOPIC_POSTS, TOPIC_IN_NETWORK), self._partitions)
+        sink = await open_sink(self.settings(), partitions=counts)
         self._opened.append(sink)
         return sink
 
@@ -260,13 +269,18 @@ class Stages:
 
 
 @asynccontextmanager
-async def deployment(directory: Path, log: dict[str, str]) -> AsyncIterator[Stages]:
-    """On Kafka under a prefix of its own, with the topics made."""
+async def deployment(
+    directory: Path, log: dict[str, str], partitions: int = PARTITIONS_DEFAULT
+) -> AsyncIterator[Stages]:
+    """With the topics made; on Kafka under a prefix of its own."""
     if log:
         log = {**log, "kafka_topic_prefix": f"t{uuid.uuid4().hex[:8]}."}
-    made = Stages(directory, **log)
+    made = Stages(directory, partitions, **log)
     if log:
-        await ensure_topics(made.settings(), specs=THUNDER_TOPICS, wait_s=30)
+        await ensure_topics(made.settings(), specs=THUNDER_TOPICS, partitions=partitions, wait_s=30)
+    else:
+        for topic in (TOPIC_POSTS, TOPIC_IN_NETWORK):
+            await (await made.sink()).append_many(topic, [])
     try:
         yield made
     finally:
@@ -281,3 +295,9 @@ async def stages(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         log = {"kafka_bootstrap_servers": request.getfixturevalue("kafka_bootstrap_servers")}
     async with deployment(tmp_path, log) as made:
         yield made
+
+
+@pytest.fixture
+def until() -> Callable[..., Awaitable[None]]:
+    """Waits for a condition, with a deadline."""
+    return Stages.until

@@ -102,8 +102,8 @@ async def test_a_snapshot_of_another_log_is_refused(stages: Any, tmp_path: Path)
         assert second.metrics.value("snapshots_refused_total", kind="other_log") == 1
 
 
-async def test_a_consumer_that_dies_is_not_served_from_and_comes_back(stages: Any) -> None:
-    """T5: the original's task panics and its process stays ready."""
+async def test_t05_a_consumer_that_dies_is_not_served_from_and_comes_back(stages: Any) -> None:
+    """The original's task panics and its process stays ready."""
     replica = await filled(stages, "standalone", 20)
     consumer = replica.thunder._consumer
     told: list[tuple[str, bool]] = []

@@ -8,15 +8,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import pytest
+from real_parts.kafka import free_ports
 
 from service_kit.clock import SystemClock
 from service_kit.consumer import Consumer, ConsumerOptions
 from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS, LogUnavailableError
+from service_kit.metrics import Metrics
 from service_kit.partitions import share_of
 from service_kit.readiness import Readiness
-from thunder.feeder import FEEDER_NAME, GROUP, FeedHandler
+from thunder.feeder import FEEDER_NAME, GROUP, Feeder, FeedHandler
 from thunder.metrics import FeederMetrics
+from thunder.replica import Thunder
 from thunder.service import SERVICE_NAME
+from thunder.settings import ThunderSettings
 
 DEAD_TOPIC = TOPIC_POSTS + ".dead"
 
@@ -70,8 +75,8 @@ async def test_two_shares_hold_each_about_half_and_together_everything(stages: A
         assert set(share_of(plain["author_id"], 2).tolist()) == {index}
 
 
-async def test_an_event_is_seen_within_a_second_of_a_quiet_topic(stages: Any) -> None:
-    """T1, T3: no full batch is ever there."""
+async def test_t03_an_event_of_a_quiet_topic_is_answered_within_a_second(stages: Any) -> None:
+    """The original waits for a full batch of a thousand."""
     await stages.start("feeder")
     serving = await stages.start("serving")
     for post_id in (1, 2, 3):
@@ -82,7 +87,7 @@ async def test_an_event_is_seen_within_a_second_of_a_quiet_topic(stages: Any) ->
     assert await stages.partitions(TOPIC_IN_NETWORK) == 12
 
 
-async def test_poison_goes_aside_and_the_rest_is_fed(stages: Any) -> None:
+async def test_t05_poison_goes_aside_and_the_rest_is_fed(stages: Any) -> None:
     feeder = await stages.start("feeder")
     serving = await stages.start("serving")
     await stages.write(stages.post(1), b"\xff\xff not protobuf", stages.post(2))
@@ -162,13 +167,31 @@ async def test_a_feeder_that_dies_before_its_commit_repeats_and_loses_nothing(st
     assert sorted(serving.ids(1)) == [1, 2]
 
 
-async def test_a_serving_replica_is_ready_within_five_seconds_of_an_empty_topic(
-    stages: Any,
-) -> None:
+@pytest.mark.parametrize("posts", [0, 1])
+async def test_t01_a_short_topic_is_caught_up_within_five_seconds(stages: Any, posts: int) -> None:
+    """The original notices only together with a full batch, so it never does."""
+    await stages.write(*(stages.post(i) for i in range(1, posts + 1)))
+    await stages.start("feeder")
+    await stages.until_written(TOPIC_IN_NETWORK, posts)
     started_s = time.monotonic()
     serving = await stages.start("serving")
     assert serving.readiness.serving(SERVICE_NAME)
     assert time.monotonic() - started_s < 5.0
+    assert len(serving.ids(1)) == posts
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 24])
+async def test_t02_catching_up_works_for_any_number_of_partitions(
+    stages: Any, partitions: int
+) -> None:
+    """The original waits for as many threads as it was told, also where fewer have partitions."""
+    async with stages.anew(partitions) as others:
+        await others.write(*(others.post(i, author=i) for i in range(1, 6)))  # some stay empty
+        await others.start("feeder")
+        await others.until_written(TOPIC_IN_NETWORK, 5)
+        serving = await others.start("serving")
+        assert len(serving.ids(*range(1, 6))) == 5
+        assert await others.partitions(TOPIC_IN_NETWORK) == partitions
 
 
 async def test_a_number_of_shares_that_the_partitions_do_not_allow_is_said(stages: Any) -> None:
@@ -180,6 +203,44 @@ async def test_a_number_of_shares_that_the_partitions_do_not_allow_is_said(stage
     assert not wrong.readiness.serving(SERVICE_NAME)
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
+
+
+async def test_a_log_that_is_away_at_the_start_is_waited_for_and_said(
+    tmp_path: Any, until: Any
+) -> None:
+    nobody = f"127.0.0.1:{free_ports(1)[0]}"
+    for mode, name in (("serving", SERVICE_NAME), ("feeder", FEEDER_NAME)):
+        settings = ThunderSettings(mode=mode, data_dir=tmp_path, kafka_bootstrap_servers=nobody)
+        readiness = Readiness()
+        make = Feeder if mode == "feeder" else Thunder
+        process = make(settings, SystemClock(), Metrics("thunder"), readiness)
+        starting = asyncio.create_task(process.start())
+        state = readiness.state
+        await until(lambda name=name, state=state: "does not answer" in state(name).reason)
+        assert nobody in readiness.state(name).reason
+        assert not starting.done()
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await process.stop()
+
+
+async def test_a_topic_that_is_missing_is_said_with_the_way_to_make_it(
+    kafka_bootstrap_servers: str, tmp_path: Any, until: Any
+) -> None:
+    settings = ThunderSettings(
+        mode="serving",
+        data_dir=tmp_path,
+        kafka_bootstrap_servers=kafka_bootstrap_servers,
+        kafka_topic_prefix="nothing.here.",
+    )
+    readiness = Readiness()
+    process = Thunder(settings, SystemClock(), Metrics("thunder"), readiness)
+    starting = asyncio.create_task(process.start())
+    await until(lambda: "foryou topics" in readiness.state(SERVICE_NAME).reason)
+    assert "nothing.here." + TOPIC_IN_NETWORK in readiness.state(SERVICE_NAME).reason
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    await process.stop()
 
 
 async def test_many_deletions_reach_every_partition_in_few_records(stages: Any) -> None:

@@ -1,4 +1,8 @@
-"""The known faults of the original's store, T1 to T24, one named test each: none comes back."""
+"""The known faults of the original's store, T1 to T24, one named test each: none comes back.
+
+Those of its Kafka consumers and producer (T1 to T5, T23) are also in test_two_stages.py and
+test_restarts.py, on a real broker. T25, a source that does not compile, is a thing of the past.
+"""
 
 from __future__ import annotations
 
@@ -101,8 +105,8 @@ async def test_t03_a_single_event_is_served_without_company(bench: Any, tmp_path
 
 
 def test_t04_a_failed_append_is_raised_and_nothing_is_recorded_as_done(tmp_path: Path) -> None:
-    """There is no producer behind thunder that could fail unseen: it follows the posts topic
-    directly, and an append to the log raises in the caller instead of being logged."""
+    """An append raises in the caller instead of being logged; what the feeder makes of that is in
+    test_two_stages.py."""
     (tmp_path / TOPIC_POSTS).write_text("a file where the topic's directory should be")
     writer = EmbeddedLogWriter(tmp_path)
     with pytest.raises(OSError, match=TOPIC_POSTS):
@@ -362,8 +366,8 @@ def test_t22_posts_of_one_time_have_one_order(bench: Any) -> None:
 
 
 def test_t23_a_replay_of_the_whole_topic_is_quick(bench: Any) -> None:
-    """Every start still replays the log (a snapshot is not written yet), so the store's part of
-    it must be small: 100,000 posts are inserted in a fraction of what decoding them costs."""
+    """A start without a snapshot (test_restarts.py has those) replays the log, so the store's part
+    of it must be small: 100,000 posts are inserted in a fraction of what decoding them costs."""
     posts = np.zeros(100_000, ROW)
     posts["post_id"] = np.arange(1, posts.size + 1)
     posts["author_id"] = 1 + np.arange(posts.size) % 997
