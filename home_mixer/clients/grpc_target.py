@@ -23,6 +23,8 @@ CONNECT_MS_MAX = 1_000  # for one attempt to connect; default 20 s
 RESOLVE_MS_MIN = 1_000  # a name is looked up again as soon as a replica is lost; default 30 s
 KEEPALIVE_MS = 5_000  # notices a peer that hangs or vanished without a word
 KEEPALIVE_TIMEOUT_MS = 3_000
+# CANCELLED: what a Python server says to calls that arrive in the instant it stops.
+RETRIED = ("UNAVAILABLE", "CANCELLED")
 SEPARATOR = ","
 
 
@@ -79,7 +81,7 @@ def service_config(service: str) -> dict[str, Any]:
                     "initialBackoff": f"{BACKOFF_S_MIN}s",
                     "maxBackoff": f"{BACKOFF_S_MAX}s",
                     "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+                    "retryableStatusCodes": RETRIED,
                 },
             }
         ],
