@@ -15,6 +15,7 @@ import tempfile
 from contextlib import ExitStack
 from pathlib import Path
 
+from benchmarks.replay.chaos import BROKER, REDIS
 from benchmarks.replay.derive import derive
 from benchmarks.replay.interactions import read_higgs, synthetic
 from benchmarks.replay.run import Faults, Run, viewers_of
@@ -47,7 +48,7 @@ def _run_of(options: argparse.Namespace, directory: Path, stack: ExitStack) -> R
     )
     end_ms = SystemClock().now_ms() - SETTLED_MS
     replay = derive(rows, events=options.events, seed=options.seed, end_ms=end_ms)
-    deployment, broker = Deployment(directory), None
+    deployment, servers = Deployment(directory), {}
     if options.log == "kafka":
         sys.path.append(str(TESTS))
         from real_parts.kafka import KafkaCluster
@@ -55,7 +56,7 @@ def _run_of(options: argparse.Namespace, directory: Path, stack: ExitStack) -> R
 
         cluster = stack.enter_context(KafkaCluster(directory / "kafka"))
         redis = stack.enter_context(RedisServer(directory / "redis"))
-        broker = cluster.brokers[0]
+        servers = {BROKER: cluster.brokers[0], REDIS: redis}
         deployment = Deployment(
             directory,
             kafka=cluster.bootstrap_servers,
@@ -67,10 +68,10 @@ def _run_of(options: argparse.Namespace, directory: Path, stack: ExitStack) -> R
         deployment,
         replay,
         make_stream(replay, options.seed),
-        Faults(options.seed, options.kills, options.broker_restarts),
+        Faults(options.seed, options.kills, options.broker_restarts, options.redis_losses),
         options.seconds,
         viewers_of(replay, options.viewers, options.seed),
-        broker,
+        servers,
     )
 
 
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seconds", type=float, default=120.0, help="of production")
     parser.add_argument("--kills", type=int, default=3, help="of each consumer")
     parser.add_argument("--broker-restarts", type=int, default=3, help="killed, stopped, …")
+    parser.add_argument("--redis-losses", type=int, default=1, help="killed, comes back empty")
     parser.add_argument("--replicas", type=int, default=2, help="of thunder")
     parser.add_argument("--shares", type=int, default=1, help="of thunder's authors")
     parser.add_argument("--viewers", type=int, default=300, help="whose answers are compared")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.replay.chaos import Broker, Chaos, schedule
+from benchmarks.replay.chaos import BROKER, REDIS, Chaos, Server, schedule
 from benchmarks.replay.compare import (
     Difference,
     compare_features,
@@ -44,11 +44,13 @@ POLL_S = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Faults:
-    """How often each consumer is killed and the broker restarted; ``seed`` says when."""
+    """How often each consumer is killed, the broker restarted and Redis lost with all that it
+    held; ``seed`` says when."""
 
     seed: int
     kills: int = 3
     broker_restarts: int = 2
+    redis_losses: int = 1
 
 
 @dataclass(slots=True)
@@ -61,7 +63,7 @@ class Run:
     faults: Faults
     production_s: float
     viewers: Sequence[int]
-    broker: Broker | None = None
+    servers: Mapping[str, Server] = field(default_factory=dict)  # BROKER and REDIS, where they are
     services: list[Service] = field(default_factory=list)
 
     async def __call__(self) -> Report:
@@ -106,18 +108,20 @@ class Run:
 
     async def _produce(self, children: Children) -> tuple[Producer, Chaos]:
         """Production and faults side by side; both are over on return."""
-        chaos = Chaos(self.services, lambda service: self._start(children, service), self.broker)
+        chaos = Chaos(self.services, lambda service: self._start(children, service), self.servers)
         names = [service.name for service in self.services]
         blows = schedule(
             names,
             self.faults.seed,
             kills=self.faults.kills,
-            broker_restarts=self.faults.broker_restarts if self.broker else 0,
+            broker_restarts=self.faults.broker_restarts if BROKER in self.servers else 0,
+            redis_losses=self.faults.redis_losses if REDIS in self.servers else 0,
         )
+        records = len(self.stream.sends)
         producer = Producer(await open_sink(self._settings()))
         try:
             async with asyncio.TaskGroup() as group:
-                group.create_task(chaos.run(blows, self.production_s))
+                group.create_task(chaos.run(blows, lambda: producer.acknowledged / records))
                 group.create_task(producer.run(self.stream.sends, self.production_s))
         finally:
             await producer.sink.close()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 from real_parts.kafka import KafkaCluster
 from real_parts.redis import RedisServer
 
+from benchmarks.replay.chaos import BROKER, REDIS, Server
 from benchmarks.replay.derive import Replay, derive
 from benchmarks.replay.events import Create, Status, encode
 from benchmarks.replay.interactions import read_higgs, synthetic
@@ -38,11 +40,10 @@ def run_of(
     stream: Stream,
     faults: Faults,
     seconds: float,
-    cluster: KafkaCluster | None = None,
+    servers: Mapping[str, Server] | None = None,
 ) -> Run:
     viewers = viewers_of(replay, 200, faults.seed)
-    broker = cluster.brokers[0] if cluster else None
-    return Run(deployment, replay, stream, faults, seconds, viewers, broker)
+    return Run(deployment, replay, stream, faults, seconds, viewers, servers or {})
 
 
 async def test_a_delete_that_never_arrives_is_found_in_every_store_and_nothing_else(
@@ -69,12 +70,13 @@ async def test_killed_consumers_and_a_restarted_broker_lose_nothing(
     replay = small_world(8_000, seed=7)
     deployment = on_kafka(tmp_path, kafka_cluster, redis_server)
     faults = Faults(7, kills=1, broker_restarts=2)
-    run = run_of(deployment, replay, make_stream(replay, 7), faults, 15.0, kafka_cluster)
+    servers = {BROKER: kafka_cluster.brokers[0], REDIS: redis_server}
+    run = run_of(deployment, replay, make_stream(replay, 7), faults, 15.0, servers)
     report = await run()
     print(report.table())
     assert report.differences == [], report.table()
     assert report.dead_letters == 0, report.table()
-    assert report.damage.broker_kills + report.damage.broker_stops == 2
+    assert report.damage.servers == {"broker kill": 1, "broker stop": 1, "redis kill": 1}
     assert min(report.damage.kills.values()) >= 1
 
 
@@ -87,7 +89,8 @@ async def test_the_higgs_week_loses_nothing(
     replay = derive(read_higgs(Path(HIGGS)), events=FULL_EVENTS, seed=1, end_ms=end_ms)
     deployment = on_kafka(tmp_path, kafka_cluster, redis_server)
     faults = Faults(1, kills=3, broker_restarts=3)
-    run = run_of(deployment, replay, make_stream(replay, 1), faults, 120.0, kafka_cluster)
+    servers = {BROKER: kafka_cluster.brokers[0], REDIS: redis_server}
+    run = run_of(deployment, replay, make_stream(replay, 1), faults, 120.0, servers)
     report = await run()
     print(report.table())
     assert report.differences == [], report.table()
