@@ -6,14 +6,14 @@ import asyncio
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
+from real_parts.random_events import Event, random_event, view
 
 from home_mixer.clients.embedded import EmbeddedFeatureStore
 from home_mixer.clients.memory import MemoryFeatureStore
-from home_mixer.clients.protocols import FeatureClients, StoreFullError
+from home_mixer.clients.protocols import StoreFullError
 from home_mixer.clients.writes import FeatureBatch
 from home_mixer.ingest.decode import INGESTED_TOPICS, decode_event
 from home_mixer.ingest.handler import FeatureIngester, PositionsError
@@ -25,8 +25,6 @@ from service_kit.clock import ManualClock, SystemClock
 from service_kit.dead_letters import decode as decode_dead_letter
 from service_kit.embedded_log import EmbeddedLogSource, EmbeddedLogWriter
 from service_kit.event_log import (
-    TOPIC_ACTIONS,
-    TOPIC_GRAPH,
     TOPIC_POSTS,
     dead_letter_topic,
     event_key,
@@ -36,86 +34,11 @@ from service_kit.readiness import Readiness
 from service_kit.snowflake import first_id_at
 
 MAP_BYTES = 64 << 20
-USERS = range(1, 6)
-Event = tuple[str, int, bytes]  # topic, key id, value
-
-
-def random_event(random_: random.Random) -> Event:
-    """An event with few ids and times, so that many collide."""
-    pb = events_pb2
-    post_id, user_id, other = (random_.choice(USERS) for _ in range(3))
-    at_ms = random_.randrange(1, 5)
-    flag = random_.random() < 0.5
-    graph = random_.randrange(3)
-    kind = random_.choice(("create", "delete", "undelete", "labels", "card", "action", "graph"))
-    if kind == "action":
-        action = pb.ActionEvent(
-            user_id=user_id,
-            post_id=post_id,
-            author_id=other,
-            action=1 + at_ms,
-            acted_at_ms=at_ms,
-            seconds=at_ms,
-        )
-        return TOPIC_ACTIONS, user_id, action.SerializeToString()
-    if kind == "graph":
-        event = [
-            pb.GraphEvent(
-                edge=pb.GraphEdge(
-                    kind=1 + at_ms % 4,
-                    user_id=user_id,
-                    target_user_id=other,
-                    removed=flag,
-                    changed_at_ms=at_ms,
-                )
-            ),
-            pb.GraphEvent(
-                muted_keyword=pb.MutedKeyword(
-                    user_id=user_id, keyword=f"w{other}", removed=flag, changed_at_ms=at_ms
-                )
-            ),
-            pb.GraphEvent(
-                profile=pb.UserProfile(
-                    user_id=user_id, screen_name=f"n{other}", verified=flag, changed_at_ms=at_ms
-                )
-            ),
-        ][graph]
-        return TOPIC_GRAPH, user_id, event.SerializeToString()
-    posts = {
-        "create": pb.PostEvent(
-            create=pb.PostCreate(
-                post_id=post_id, author_id=other, created_at_ms=at_ms, quoted_post_id=9, text="t"
-            )
-        ),
-        "delete": pb.PostEvent(delete=pb.PostDelete(post_id=post_id, deleted_at_ms=at_ms)),
-        "undelete": pb.PostEvent(undelete=pb.PostUndelete(post_id=post_id, undeleted_at_ms=at_ms)),
-        "labels": pb.PostEvent(
-            labels=pb.PostLabels(post_id=post_id, labels=[other], labelled_at_ms=at_ms)
-        ),
-        "card": pb.PostEvent(quoted_post_delete=pb.QuotedPostDelete(quoting_post_id=post_id)),
-    }
-    return TOPIC_POSTS, other, posts[kind].SerializeToString()
 
 
 def append(log: EmbeddedLogWriter, events: list[Event]) -> None:
     for topic, key, value in events:
         log.append_many_sync(topic, [(event_key(key), value, 1)])
-
-
-async def view(clients: FeatureClients) -> list[Any]:
-    """All that a reader can see."""
-    everyone = np.array(USERS, np.uint64)
-    seen: list[Any] = []
-    batches: list[Any] = [
-        await clients.posts.get_posts(everyone),
-        await clients.profiles.get_profiles(everyone),
-    ]
-    for user in USERS:
-        batches.append(await clients.actions.newest_actions(user, 100))
-        features = await clients.graph.get_features(user)
-        seen.append([np.asarray(getattr(features, n)).tolist() for n in type(features).__slots__])
-    columns = ([getattr(batch, n).tolist() for n in type(batch).__slots__] for batch in batches)
-    return [*seen, *columns]
 
 
 class Rig:
