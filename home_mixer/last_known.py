@@ -17,6 +17,8 @@ from numpy.typing import DTypeLike, NDArray
 from candidate_pipeline.schema import AnyArray
 from home_mixer.clients.protocols import Ids, Mask, PostBatch, PostStore
 
+REASON_STALE = "stale"  # a component's answer is made of what is known here
+
 # Two days of a large community's candidates; 13 MB of columns, and texts that are held anyway.
 POSTS_MAX = 1 << 17
 LABELS_MAX = 1 << 17  # of posts that were about to be shown, some hundred a feed

@@ -14,7 +14,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.protocols import Ids, Mask, SocialGraphStore
-from home_mixer.last_known import BLOCKS_MAX, LastKnown, is_fresh
+from home_mixer.last_known import BLOCKS_MAX, REASON_STALE, LastKnown, is_fresh
 from home_mixer.query import ScoredPostsQuery
 
 _AUTHORS = ("author_id", "reposted_user_id", "quoted_author_id")
@@ -59,7 +59,7 @@ class BlockedByHydrator(Hydrator[ScoredPostsQuery]):
         columns = _by_post(may_block, rows)
         if not fresh.any():
             return columns
-        raise Degraded("stale", columns)
+        raise Degraded(REASON_STALE, columns)
 
 
 def _everyone(table: CandidateTable) -> tuple[Ids, AnyArray]:

@@ -17,6 +17,7 @@ from candidate_pipeline.table import CandidateTable
 from home_mixer.candidate_hydrators.post_reads import SharedPostReads
 from home_mixer.clients.protocols import PostBatch
 from home_mixer.columns import NO, UNKNOWN, YES
+from home_mixer.last_known import REASON_STALE
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.sources.ancestors import ancestors_column
 
@@ -50,7 +51,7 @@ class CoreDataHydrator(Hydrator[ScoredPostsQuery]):
         columns = _columns(table, batch, otherwise=UNKNOWN)
         if not batch.found.any():
             return columns
-        raise Degraded("stale", columns)
+        raise Degraded(REASON_STALE, columns)
 
 
 def _columns(table: CandidateTable, batch: PostBatch, otherwise: int) -> dict[str, AnyArray]:

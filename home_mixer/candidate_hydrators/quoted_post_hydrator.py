@@ -21,7 +21,7 @@ from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.columns import empty_texts
 from home_mixer.clients.protocols import Ids, PostBatch, PostStore
 from home_mixer.columns import UNKNOWN
-from home_mixer.last_known import LastKnownPosts
+from home_mixer.last_known import REASON_STALE, LastKnownPosts
 from home_mixer.query import ScoredPostsQuery
 
 NOBODY = np.uint64(2**64 - 1)  # no user's id, so nobody subscribes to it
@@ -61,7 +61,7 @@ class QuotedPostHydrator(Hydrator[ScoredPostsQuery]):
         columns["reposted_subscription_author_id"][closed] = NOBODY
         if not batch.found.any():
             return columns
-        raise Degraded("stale", columns)
+        raise Degraded(REASON_STALE, columns)
 
 
 def _asked(table: CandidateTable) -> Ids:

@@ -13,6 +13,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.candidate_hydrators.post_reads import SharedPostReads
+from home_mixer.last_known import REASON_STALE
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -35,4 +36,4 @@ class SubscriptionHydrator(Hydrator[ScoredPostsQuery]):
         paywalls = np.where(batch.found, batch.subscription_author_id, table["author_id"])
         if not batch.found.any():
             return {"subscription_author_id": paywalls}
-        raise Degraded("stale", {"subscription_author_id": paywalls})
+        raise Degraded(REASON_STALE, {"subscription_author_id": paywalls})

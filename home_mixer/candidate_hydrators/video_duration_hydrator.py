@@ -9,6 +9,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.candidate_hydrators.post_reads import SharedPostReads
+from home_mixer.last_known import REASON_STALE
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -31,4 +32,4 @@ class VideoDurationHydrator(Hydrator[ScoredPostsQuery]):
         columns = {"video_duration_ms": batch.video_duration_ms.astype(np.int64)}
         if not batch.found.any():
             return columns
-        raise Degraded("stale", columns)
+        raise Degraded(REASON_STALE, columns)

@@ -21,7 +21,7 @@ from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.protocols import Ids, VisibilityBatch, VisibilityLabelStore
 from home_mixer.columns import NO, UNKNOWN, VISIBILITY_UNKNOWN
-from home_mixer.last_known import LABELS_MAX, LastKnown, is_fresh
+from home_mixer.last_known import LABELS_MAX, REASON_STALE, LastKnown, is_fresh
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.visibility_rules import REASON_UNKNOWN, stricter, verdict
 
@@ -77,7 +77,7 @@ class VisibilityHydrator(Hydrator[ScoredPostsQuery]):
         columns = _columns(table, seen, ages[: len(table)])
         if not fresh.any():
             return columns
-        raise Degraded("stale", columns)
+        raise Degraded(REASON_STALE, columns)
 
     def _remember(self, query: ScoredPostsQuery, post_ids: Ids, seen: VisibilityBatch) -> None:
         if self._last_known is None:

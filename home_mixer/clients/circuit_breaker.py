@@ -2,8 +2,9 @@
 
 One breaker a dependency. CLOSED: calls pass, and failures are counted over a sliding window. When
 their share is too high it OPENs: calls fail at once with the reason ``circuit_open``. After a while
-it is HALF_OPEN: one call at a time probes, all others still fail at once; enough probes that
-succeed close it, one that fails opens it again.
+it is HALF_OPEN: one call at a time is made all the same, to probe; enough probes that succeed
+close it, one that fails opens it again. Nobody waits for a probe: it runs beside the feed that
+gave it, which goes on without the dependency as all others do.
 
 A failure is the dependency's: unreachable, too late, or unable to answer. A refusal of what was
 asked (INVALID_ARGUMENT) is an answer. "Too late" counts only when the call had a fair time to wait:
@@ -131,13 +132,20 @@ class Breaker:
         self._changes = 0  # results of calls made before the last change do not count
         self._opened_at_s = 0.0
         self._successes = 0
-        self._is_probing = False
+        self._budget_s = budget_ms / 1e3
+        self._probe: asyncio.Task[None] | None = None
         metrics.state.labels(dependency).set(self.state)
 
     async def run(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """What ``ask`` answers or raises; CircuitOpen without asking while the circuit is open."""
+        """What ``ask`` answers or raises; CircuitOpen at once while the circuit is not closed."""
+        if self.state is not State.CLOSED:
+            self._maybe_probe(ask)
+            self._metrics.refused.labels(self.dependency).inc()
+            raise CircuitOpen(self.dependency)
+        return await self._made(ask)
+
+    async def _made(self, ask: Callable[[], Awaitable[T]]) -> T:
         started_s = self._clock.monotonic_s()
-        self._admit(started_s)
         changes, failed = self._changes, None
         try:
             answer = await ask()
@@ -150,23 +158,26 @@ class Breaker:
             if changes == self._changes:
                 self._ended(failed)
 
-    def _admit(self, now_s: float) -> None:
-        if self.state is State.CLOSED:
-            return
-        if self.state is State.OPEN and now_s - self._opened_at_s >= self._limits.open_seconds:
+    def _maybe_probe(self, ask: Callable[[], Awaitable[T]]) -> None:
+        open_s = self._clock.monotonic_s() - self._opened_at_s
+        if self.state is State.OPEN and open_s >= self._limits.open_seconds:
             self._become(State.HALF_OPEN)
-        if self.state is State.OPEN or self._is_probing:
-            self._metrics.refused.labels(self.dependency).inc()
-            raise CircuitOpen(self.dependency)
-        self._is_probing = True
+        if self.state is State.HALF_OPEN and (self._probe is None or self._probe.done()):
+            self._probe = asyncio.create_task(self._probed(ask), name=f"probe {self.dependency}")
+
+    async def _probed(self, ask: Callable[[], Awaitable[T]]) -> None:
+        try:
+            async with asyncio.timeout(self._budget_s):
+                await self._made(ask)
+        except Exception as error:  # noqa: BLE001 - nobody waits for it: it is told here
+            logger.info("probe failed", extra={"dependency": self.dependency, "reason": str(error)})
 
     def _ended(self, failed: bool | None) -> None:
         """None: the call's end says nothing about the dependency."""
-        self._is_probing = False
         if failed is None:
             return
         if self.state is State.HALF_OPEN:
-            self._probed(failed)
+            self._count_probe(failed)
             return
         self._window.add(self._clock.monotonic_s(), failed=failed)
         if failed:
@@ -175,7 +186,7 @@ class Breaker:
             if enough and failures >= self._limits.failure_share * calls:
                 self._become(State.OPEN)
 
-    def _probed(self, failed: bool) -> None:
+    def _count_probe(self, failed: bool) -> None:
         self._successes += 1
         if failed:
             self._become(State.OPEN)
@@ -185,7 +196,7 @@ class Breaker:
     def _become(self, state: State) -> None:
         self.state = state
         self._changes += 1
-        self._successes, self._is_probing = 0, False
+        self._successes = 0
         self._opened_at_s = self._clock.monotonic_s()
         self._window.clear()
         self._metrics.state.labels(self.dependency).set(state)

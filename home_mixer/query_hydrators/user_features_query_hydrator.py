@@ -13,6 +13,7 @@ from collections import OrderedDict
 from candidate_pipeline.components import FailurePolicy, QueryHydrator
 from candidate_pipeline.errors import Degraded
 from home_mixer.clients.protocols import SocialGraphStore, UserFeatures
+from home_mixer.last_known import REASON_STALE
 from home_mixer.query import ScoredPostsQuery, no_ids
 
 FEATURES_UNKNOWN = -1  # user_features_age_ms
@@ -51,7 +52,7 @@ class UserFeaturesQueryHydrator(QueryHydrator[ScoredPostsQuery]):
         """The last known lists, raised as Degraded("stale"); else none, of unknown age."""
         stale = self._stale(query)
         if stale is not None:
-            raise Degraded("stale", stale)
+            raise Degraded(REASON_STALE, stale)
         return _fields(NO_FEATURES, age_ms=FEATURES_UNKNOWN)
 
     def _remember(self, query: ScoredPostsQuery, features: UserFeatures) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 from candidate_pipeline.errors import Degraded
 from candidate_pipeline.observer import Observer
 from candidate_pipeline.result import ComponentReport, PipelineResult, Stage
+from home_mixer.clients.circuit_breaker import REASON_OPEN
+from home_mixer.last_known import REASON_STALE
 from service_kit.metrics import SIZES, Metrics
 from service_kit.tracing import export_wanted, incoming_context, tracer
 
 logger = logging.getLogger(__name__)
+EXPECTED_IN_AN_OUTAGE = frozenset({REASON_OPEN, REASON_STALE})
+
 _NO_SPAN: AbstractContextManager[object] = nullcontext()
 
 
@@ -81,9 +85,15 @@ class Telemetry(Observer):
     def component_failed(
         self, request_id: str, report: ComponentReport, error: BaseException
     ) -> None:
-        """A known reason is one line; anything else comes with its traceback."""
+        """A known reason is one line; anything else comes with its traceback.
+
+        An open circuit has logged its opening: that each feed meets it is told by the counters
+        and by the request's own line.
+        """
         known = isinstance(error, Degraded | TimeoutError)
-        logger.warning(
+        expected = isinstance(error, Degraded) and error.reason in EXPECTED_IN_AN_OUTAGE
+        logger.log(
+            logging.DEBUG if expected else logging.WARNING,
             "component failed",
             extra={
                 "request_id": request_id,

@@ -16,7 +16,7 @@ from typing import Self
 
 from home_mixer.client import AsyncHomeMixerClient, Feed, FeedError
 
-PAUSE_S = 0.05  # between two questions of a client: a steady load, not a flood
+PAUSE_S = 0.1  # between two questions of a client: a steady load, not a flood
 WAIT_S_MAX = 60.0
 
 

@@ -11,14 +11,17 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
+import urllib.request
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import grpc.aio
 import numpy as np
 import pytest
 import pytest_asyncio
+from prometheus_client.parser import text_string_to_metric_families
 from real_parts import kafka, redis
 from real_parts.feed_load import Answer, FeedLoad
 from real_parts.feed_safety import FeedSafety
@@ -29,23 +32,27 @@ from real_parts.redis import RedisServer
 from foryou.children import Children
 from home_mixer.client import AsyncHomeMixerClient, Feed
 from protos import events_pb2 as pb
+from protos import thunder_pb2, thunder_pb2_grpc
 from service_kit.event_log import TOPIC_ACTIONS, TOPIC_GRAPH, TOPIC_POSTS, EventSink, event_key
 from service_kit.event_logs import open_sink, open_source, records_until_now
 from service_kit.settings import ServiceSettings
 from service_kit.topics import ensure_topics
 
-VIEWERS, CLIENTS = 12, 4
-DEADLINE_S = 1.0
+VIEWERS, CLIENTS = 12, 3
+DEADLINE_S = 1.0  # home_mixer's budget for a feed
+SLACK_S = 2.0  # of a client that shares two cores with ten services and whatever else runs
 FOLLOWS_MIN = 15
-OUTAGE_ANSWERS, OUTAGE_S = 60, 4.0  # long enough for breakers to open, and to probe in vain
+OUTAGE_ANSWERS, OUTAGE_S = 40, 3.5  # long enough for breakers to open, and to probe in vain
 SETTLED = 0.5  # of the outage's answers, the later ones: what it looks like once it lasts
 WHOLE_RUN = 4  # whole answers in a row are a recovery
-RECOVERY_S_MAX = 60.0
-PLANT_S_MAX = 60.0
+RECOVERY_S_MAX = 120.0
+PLANT_S_MAX = 120.0
 TOPICS = (TOPIC_GRAPH, TOPIC_POSTS, TOPIC_ACTIONS)
 RANKER, RETRIEVAL = "foryou.phoenix.v1.PredictionService", "foryou.phoenix.v1.RetrievalService"
 # Served posts come back at once: the demo's world is too small for minutes of feeds.
 PARAMS = "[parameters]\nserved_history_window_seconds = 1\n"
+
+Step = Callable[[], Awaitable[None]]
 
 
 @dataclass
@@ -75,27 +82,121 @@ class Town:
         if self.redis is None:
             pytest.skip(redis.HOW_TO_GET_IT)
 
-    async def emit(self, *events: Any) -> None:
+    def killing(self, *names: str) -> tuple[Step, Step]:
+        """(kill these processes, start them again): the first two arguments of `outage`."""
+
+        async def breaks() -> None:
+            for name in names:
+                await self.processes.kill(name)
+
+        async def mends() -> None:
+            for name in names:
+                await self.processes.again(name)
+
+        return breaks, mends
+
+    def pausing(self, *names: str) -> tuple[Step, Step]:
+        """(stop these processes where they are, let them go on)."""
+
+        async def breaks() -> None:
+            for name in names:
+                self.processes.pause(name)
+
+        async def mends() -> None:
+            for name in names:
+                self.processes.resume(name)
+
+        return breaks, mends
+
+    @property
+    def thunders(self) -> list[str]:
+        """Names of the processes that answer for followed accounts."""
+        return [name for name in ("thunder-0", "thunder-1") if name in self.processes.running]
+
+    async def metric(self, process: str, name: str, **labels: str) -> float:
+        """Sum of a process's samples of that name with these labels."""
+        url = f"http://{self.processes.metrics[process]}/metrics"
+        page = await asyncio.to_thread(lambda: urllib.request.urlopen(url, timeout=10).read())
+        samples = [
+            sample
+            for family in text_string_to_metric_families(page.decode())
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        ]
+        return sum(sample.value for sample in samples)
+
+    async def emit(self, *events: Any, judged: bool = True) -> None:
         """Edges and post events go to the services, and the judge learns them."""
         for event in events:
+            if judged:
+                self.learn(event)
             if isinstance(event, pb.GraphEdge):
-                self.safety.learn_edge(event)
                 topic, key, at_ms = TOPIC_GRAPH, event.user_id, event.changed_at_ms
                 value = pb.GraphEvent(edge=event).SerializeToString()
             else:
-                self.safety.learn_post(event)
                 inner = getattr(event, event.WhichOneof("event"))
                 topic, key, at_ms = TOPIC_POSTS, inner.author_id, now_ms()
                 value = event.SerializeToString()
             await self.sink.append(topic, event_key(key), value, at_ms)
 
+    async def until(self, reached: Callable[[], Awaitable[bool]], why: str) -> None:
+        """Polls for a condition; AssertionError after a while."""
+        end_s = time.monotonic() + PLANT_S_MAX
+        while not await reached():
+            assert time.monotonic() < end_s, f"waited {PLANT_S_MAX} s until {why}"
+            await asyncio.sleep(0.05)
+
+    def learn(self, event: Any) -> None:
+        """From now on the judge holds feeds to it."""
+        if isinstance(event, pb.GraphEdge):
+            self.safety.learn_edge(event)
+        else:
+            self.safety.learn_post(event)
+
+    async def muted(self, viewer: int) -> pb.GraphEdge:
+        """A mute of whoever tops the viewer's feed; not sent yet."""
+        async with AsyncHomeMixerClient(self.address, timeout_s=5.0) as client:
+            top = (await until_whole(client, viewer)).posts[0]
+        return pb.GraphEdge(
+            kind=pb.GraphEdge.KIND_MUTE,
+            user_id=viewer,
+            target_user_id=top.author_id,
+            changed_at_ms=now_ms(),
+        )
+
+    async def until_clean(self, viewer: int) -> None:
+        """Waits until a whole feed breaks no promise: what was sent has arrived."""
+        end_s = time.monotonic() + PLANT_S_MAX
+        async with AsyncHomeMixerClient(self.address, timeout_s=5.0) as client:
+            while wrong := self.safety.violations(viewer, await until_whole(client, viewer)):
+                assert time.monotonic() < end_s, f"still shown: {wrong}"
+                await asyncio.sleep(0.1)
+
+    async def until_thunder_has(self, post: pb.PostCreate) -> None:
+        """Waits until thunder answers with that post."""
+        request = thunder_pb2.GetInNetworkPostsRequest(
+            user_id=post.author_id, following_user_ids=[post.author_id], max_results=5
+        )
+        end_s = time.monotonic() + PLANT_S_MAX
+        while True:
+            for name in self.thunders:
+                request.share_index = self.thunders.index(name)
+                request.share_count = len(self.thunders)
+                async with grpc.aio.insecure_channel(self.processes.addresses[name]) as channel:
+                    stub = thunder_pb2_grpc.InNetworkPostsServiceStub(channel)
+                    answer = await stub.GetInNetworkPosts(request, timeout=10)
+                if post.post_id in [found.post_id for found in answer.posts]:
+                    return
+            assert time.monotonic() < end_s, "the post did not reach thunder"
+            await asyncio.sleep(0.05)
+
     async def outage(
         self,
         row: str,
-        breaks: Callable[[], Awaitable[None]],
-        mends: Callable[[], Awaitable[None]],
+        breaks: Step,
+        mends: Step,
         *,
-        reasons: set[str] = frozenset(),  # type: ignore[assignment]
+        reasons: Collection[str] = (),
         feeds: Callable[[Feed], bool] = lambda feed: len(feed.posts) > 0,
         address: str = "",
         outage_s: float = OUTAGE_S,
@@ -104,9 +205,8 @@ class Town:
 
         ``reasons``: each must be given during the outage. ``feeds``: holds of every later answer.
         """
-        load = FeedLoad(
-            address or self.address, self.viewers, clients=CLIENTS, deadline_s=DEADLINE_S
-        )
+        wait_s = DEADLINE_S + SLACK_S
+        load = FeedLoad(address or self.address, self.viewers, clients=CLIENTS, deadline_s=wait_s)
         async with load:
             await load.until(lambda: is_back(load.answers), "feeds are whole before the outage")
             first = load.answered
@@ -133,7 +233,7 @@ class Town:
         self._judge(load.answers)
         settled = during[int(SETTLED * len(during)) :]
         said = {reason for answer in during for reason in reasons_of(answer)}
-        assert reasons <= said, f"expected {reasons}, got {said}"
+        assert set(reasons) <= said, f"expected {reasons}, got {said}"
         for answer in settled:
             assert answer.feed is not None
             assert feeds(answer.feed), (len(answer.feed.posts), answer.feed.degraded_reasons)
@@ -153,7 +253,7 @@ class Town:
 
     def _figure(self, row: str, during: list[Answer], recovered_s: float) -> None:
         p50, p99 = np.percentile([answer.seconds for answer in during], [50, 99]) * 1e3
-        late = sum(answer.feed is None for answer in during)
+        late = sum(answer.seconds > DEADLINE_S for answer in during)
         unsafe = sum(
             len(self.safety.violations(answer.viewer_id, answer.feed))
             for answer in during
@@ -227,6 +327,32 @@ async def town(
         print("\n" + "\n".join(found.figures))
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedded_town(
+    town: Town, demo_run: Any, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Town]:
+    """The same on a directory, for rows about its disk; the models are the town's."""
+    if not town.is_wired:
+        yield town
+        return
+    data_dir = tmp_path_factory.mktemp("embedded-town") / "data"
+    left_out = shutil.ignore_patterns("logs", "checkpoints", "jax_cache")
+    shutil.copytree(demo_run.data_dir, data_dir, ignore=left_out)
+    settings = ServiceSettings(data_dir=data_dir)
+    async with Children(data_dir) as children:
+        processes = Processes(data_dir, children)
+        await processes.start("thunder-0", "thunder")
+        await processes.start("ingester", "ingester")
+        for name in ("ranker", "retrieval"):
+            processes.addresses[name] = town.processes.addresses[name]
+        await start_home_mixer(processes, "home-mixer")
+        for name in processes.running:
+            await processes.ready(name)
+        safety, sink = await world_of(demo_run.data_dir, settings), await open_sink(settings)
+        yield replace(town, processes=processes, safety=safety, sink=sink, kafka=None, redis=None)
+        await sink.close()
+
+
 async def world_of(demo: Path, settings: ServiceSettings) -> FeedSafety:
     """The judge, who has read the demo's events; with Kafka they are copied there on the way."""
     safety, wired = FeedSafety(), bool(settings.kafka_bootstrap_servers)
@@ -248,8 +374,6 @@ async def world_of(demo: Path, settings: ServiceSettings) -> FeedSafety:
 async def start_all(processes: Processes, *, wired: bool) -> None:
     nothing = processes.data_dir / "no-models"
     nothing.mkdir()
-    params = processes.data_dir / "params.toml"
-    params.write_text(PARAMS)
     if wired:
         await processes.start("feeder", "thunder", "--mode", "feeder")
         for share in ("0", "1"):
@@ -260,6 +384,17 @@ async def start_all(processes: Processes, *, wired: bool) -> None:
     await processes.start("ranker", "phoenix", "--retrieval-checkpoints", str(nothing))
     await processes.start("retrieval", "phoenix", "--ranker-checkpoints", str(nothing))
     await processes.start("ingester", "ingester")
+    for name in ("home-mixer", "home-mixer-2"):
+        await start_home_mixer(processes, name)
+    for name in processes.running.keys() - {"ranker", "retrieval"}:
+        await processes.ready(name)
+    await processes.ready("ranker", RANKER)
+    await processes.ready("retrieval", RETRIEVAL)
+
+
+async def start_home_mixer(processes: Processes, name: str) -> None:
+    params = processes.data_dir / "params.toml"
+    params.write_text(PARAMS)
     addresses = processes.addresses
     thunders = [addresses[name] for name in ("thunder-0", "thunder-1") if name in addresses]
     flags = (
@@ -267,12 +402,7 @@ async def start_all(processes: Processes, *, wired: bool) -> None:
         *("--phoenix-address", addresses["ranker"]),
         *("--retrieval-address", addresses["retrieval"]),
     )
-    await processes.start("home-mixer", "home-mixer", *flags)
-    await processes.start("home-mixer-2", "home-mixer", *flags)
-    for name in processes.running.keys() - {"ranker", "retrieval"}:
-        await processes.ready(name)
-    await processes.ready("ranker", RANKER)
-    await processes.ready("retrieval", RETRIEVAL)
+    await processes.start(name, "home-mixer", *flags)
 
 
 async def plant(town: Town) -> None:
@@ -305,11 +435,8 @@ async def plant(town: Town) -> None:
             await town.emit(pb.PostEvent(delete=delete), pb.PostEvent(labels=labels))
         for viewer, feed in before.items():  # a judge who never objects would prove nothing
             assert len(town.safety.violations(viewer, feed)) >= 5
-        end_s = time.monotonic() + PLANT_S_MAX
-        for viewer in town.viewers:
-            while wrong := town.safety.violations(viewer, await until_whole(client, viewer)):
-                assert time.monotonic() < end_s, f"still shown: {wrong}"
-                await asyncio.sleep(0.1)
+    for viewer in town.viewers:
+        await town.until_clean(viewer)
 
 
 async def until_whole(client: AsyncHomeMixerClient, viewer: int) -> Feed:

@@ -126,60 +126,89 @@ async def test_failures_of_long_ago_do_not_count(
     assert breaker.state is State.CLOSED
 
 
+async def probed(breaker: Breaker, dependency: Dependency) -> None:
+    """One call, which is refused, and the probe that it gives rise to."""
+    assert await asked(breaker, dependency) == ["CircuitOpen"]
+    for _ in range(5):  # the probe's task has no more steps than that
+        await asyncio.sleep(0)
+
+
 async def test_probes_close_it_again_without_a_hand(
     breaker: Breaker, dependency: Dependency, clock: ManualClock
 ) -> None:
     await opened(breaker, dependency)
     dependency.error = None
-    assert await asked(breaker, dependency) == ["CircuitOpen"]
+    before = dependency.asked
+    await probed(breaker, dependency)
+    assert dependency.asked == before  # too soon
     clock.advance_ms(1_000)
-    assert await asked(breaker, dependency) == ["answer"]
+    await probed(breaker, dependency)
     assert breaker.state is State.HALF_OPEN
-    assert await asked(breaker, dependency) == ["answer"]
+    await probed(breaker, dependency)
     assert breaker.state is State.CLOSED
+    assert await asked(breaker, dependency) == ["answer"]
 
 
 async def test_a_probe_that_fails_opens_it_for_another_while(
     breaker: Breaker, dependency: Dependency, clock: ManualClock
 ) -> None:
     await opened(breaker, dependency)
+    before = dependency.asked
     clock.advance_ms(1_000)
-    assert await asked(breaker, dependency) == ["AioRpcError"]
-    assert await asked(breaker, dependency) == ["CircuitOpen"]
+    await probed(breaker, dependency)
     clock.advance_ms(999)
-    assert await asked(breaker, dependency) == ["CircuitOpen"]
+    await probed(breaker, dependency)
+    assert breaker.state is State.OPEN
+    assert dependency.asked == before + 1
 
 
-async def test_one_feed_at_a_time_waits_for_a_probe(
+async def test_nobody_waits_for_a_probe_and_there_is_one_at_a_time(
     breaker: Breaker, dependency: Dependency, clock: ManualClock
 ) -> None:
-    """A paused dependency may cost one feed its time-out, not all of them."""
+    """A paused dependency costs no feed its time."""
     await opened(breaker, dependency)
     clock.advance_ms(1_000)
-    answered: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    asks, back = 0, asyncio.Event()
 
     async def wait() -> str:
-        return await answered
+        nonlocal asks
+        asks += 1
+        await back.wait()
+        return "back"
 
-    probe = asyncio.create_task(breaker.run(wait))
-    await asyncio.sleep(0)
-    assert await asked(breaker, dependency, 5) == ["CircuitOpen"] * 5
-    answered.set_result("back")
-    assert await probe == "back"
-
-
-async def test_a_probe_that_its_caller_gave_up_makes_room_for_the_next(
-    breaker: Breaker, dependency: Dependency, clock: ManualClock
-) -> None:
-    """Else one impatient caller would keep the circuit half open for ever."""
-    await opened(breaker, dependency)
-    clock.advance_ms(1_000)
-    dependency.error = asyncio.CancelledError()
-    await asked(breaker, dependency)
-    assert breaker.state is State.HALF_OPEN
+    for _ in range(5):
+        with pytest.raises(CircuitOpen):
+            await breaker.run(wait)
+        await asyncio.sleep(0)
+    assert asks == 1
+    back.set()
     dependency.error = None
-    assert await asked(breaker, dependency, 2) == ["answer", "answer"]
-    assert breaker.state is State.CLOSED
+    for _ in range(2):
+        await probed(breaker, dependency)
+    assert await asked(breaker, dependency) == ["answer"]
+
+
+async def test_a_probe_ends_with_its_budget(clock: ManualClock, metrics: Metrics) -> None:
+    """Else a dependency that hangs would be probed once and never again."""
+    breaker = Breakers(LIMITS, clock, metrics).to("redis", 10)
+    await opened(breaker, Dependency(clock))
+    clock.advance_ms(1_000)
+    ended = asyncio.Event()
+
+    async def hang() -> str:
+        try:
+            clock.advance_ms(10)
+            await asyncio.Event().wait()
+            return "never"
+        finally:
+            ended.set()
+
+    with pytest.raises(CircuitOpen):
+        await breaker.run(hang)
+    async with asyncio.timeout(30):
+        await ended.wait()
+    await asyncio.sleep(0)
+    assert breaker.state is State.OPEN
 
 
 @pytest.mark.parametrize(
@@ -248,7 +277,7 @@ async def test_answers_to_calls_of_before_do_not_close_or_open_anything(
     await opened(breaker, dependency)
     clock.advance_ms(1_000)
     dependency.error = None
-    await asked(breaker, dependency)
+    await probed(breaker, dependency)
     late.set_exception(UNAVAILABLE)
     with pytest.raises(grpc.aio.AioRpcError):
         await hung

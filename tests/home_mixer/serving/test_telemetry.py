@@ -54,6 +54,15 @@ def test_an_expected_failure_is_one_line_and_a_bug_has_its_traceback(
     assert vars(bug)["request_id"] == "r-2"
 
 
+@pytest.mark.parametrize("reason", ["circuit_open", "stale"])
+def test_what_every_feed_of_an_outage_meets_does_not_flood_the_log(
+    telemetry: Telemetry, caplog: pytest.LogCaptureFixture, reason: str
+) -> None:
+    """The breaker has said that it opened; a line a component a feed would hide all else."""
+    telemetry.component_failed("r", report("down"), Degraded(reason))
+    assert not [record for record in caplog.records if record.levelno >= logging.INFO]
+
+
 def test_dropped_side_effects_are_counted(telemetry: Telemetry, metrics: Metrics) -> None:
     telemetry.side_effect_dropped("r", "ServedHistorySideEffect")
     name = "side_effects_dropped_total"
