@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from service_kit.event_log import RECORD_BYTES_MAX, RecordTooLargeError, event_key
+from service_kit.event_log import (
+    RECORD_BYTES_MAX,
+    RecordTooLargeError,
+    TopicError,
+    event_key,
+    records_until_now,
+)
 
 A, B = "contract.a", "contract.b"
 
@@ -121,6 +127,70 @@ async def test_a_group_goes_on_after_its_commit(log_backend: Any) -> None:
     assert (await other.poll(100, 10.0))[0].offset == 0
 
 
+async def test_what_a_group_committed_is_each_partitions_own(log_backend: Any) -> None:
+    """A successor reads exactly what its predecessor had not committed, partition by partition."""
+    sink = await log_backend.sink(partitions=3)
+    await sink.append_many(A, entries(60))
+    first = await log_backend.source([A], group="readers", start="committed")
+    handled = [(r.partition, r.offset) for r in await read(first, 20, max_records=20)]
+    await first.commit()
+    await read(first, 10)  # taken, and not committed
+    await first.close()
+    second = await log_backend.source([A], group="readers", start="committed")
+    rest = [(r.partition, r.offset) for r in await read(second, 60 - len(handled))]
+    assert sorted(handled + rest) == sorted(set(handled + rest)), "nothing twice"
+    assert len(handled + rest) == 60, "nothing lost"
+
+
+async def test_two_groups_do_not_see_one_another(log_backend: Any) -> None:
+    await (await log_backend.sink()).append_many(A, entries(5))
+    for group in ("one", "two"):
+        source = await log_backend.source([A], group=group, start="committed")
+        assert len(await read(source, 5)) == 5
+        await source.commit()
+
+
+async def test_shares_of_one_topic_have_every_event_once(log_backend: Any) -> None:
+    await (await log_backend.sink(partitions=4)).append_many(A, entries(50))
+    offsets: list[tuple[int, int]] = []
+    for part in range(2):
+        source = await log_backend.source([A], share=(part, 2))
+        ends = await source.end_offsets()
+        assert {partition % 2 for _, partition in ends} == {part}
+        offsets += [(r.partition, r.offset) for r in await read(source, sum(ends.values()))]
+    assert len(offsets) == len(set(offsets)) == 50
+
+
+async def test_a_topic_that_cannot_be_dealt_out_says_what_is_needed(log_backend: Any) -> None:
+    await (await log_backend.sink(partitions=3)).append_many(A, entries(3))
+    with pytest.raises(TopicError, match=r"3 partitions.*2 shares"):
+        await (await log_backend.source([A], share=(0, 2))).end_offsets()
+
+
+async def test_a_position_taken_before_the_first_poll_is_where_it_begins(log_backend: Any) -> None:
+    """Consumers that keep their own positions set them before they read."""
+    await (await log_backend.sink()).append_many(A, entries(10))
+    source = await log_backend.source([A])
+    source.seek(A, 0, 8)
+    assert source.positions() == {(A, 0): 8}
+    assert [r.offset for r in await read(source, 2)] == [8, 9]
+
+
+async def test_a_topic_that_is_not_followed_cannot_be_sought(log_backend: Any) -> None:
+    source = await log_backend.source([A])
+    with pytest.raises(ValueError, match=r"contract\.b.*not followed"):
+        source.seek(B, 0, 0)
+    with pytest.raises(ValueError, match="0 or more"):
+        source.seek(A, 0, -1)
+
+
+async def test_everything_until_now_is_read_and_then_it_ends(log_backend: Any) -> None:
+    await (await log_backend.sink(partitions=2)).append_many(A, entries(40))
+    source = await log_backend.source([A])
+    found = [r.value async for batch in records_until_now(source) for r in batch]
+    assert sorted(found) == sorted(value for _, value, _ in entries(40))
+
+
 async def test_commit_without_a_group_is_refused(log_backend: Any) -> None:
     with pytest.raises(RuntimeError, match="group"):
         await (await log_backend.source([A])).commit()
@@ -136,6 +206,32 @@ async def test_a_cancelled_poll_loses_nothing(log_backend: Any) -> None:
         await waiting
     await sink.append_many(A, entries(3))
     assert len(await read(source, 3)) == 3
+
+
+async def test_polls_that_are_cancelled_at_any_time_lose_and_repeat_nothing(
+    log_backend: Any,
+) -> None:
+    """A consumer that stops in the middle of a read goes on exactly where it was."""
+    sink = await log_backend.sink(partitions=2)
+    await sink.append_many(A, entries(300))
+    source = await log_backend.source([A])
+    offsets: list[tuple[int, int]] = []
+    cancelled = 0
+    for turn in range(2_000):
+        poll = asyncio.create_task(source.poll(2, 5.0))
+        for _ in range(turn % 7):
+            await asyncio.sleep(0)
+        if turn % 3 and not poll.done():
+            poll.cancel()
+        (records,) = await asyncio.gather(poll, return_exceptions=True)
+        if isinstance(records, asyncio.CancelledError):
+            cancelled += 1
+            continue
+        offsets += [(r.partition, r.offset) for r in records]
+        if len(offsets) == 300:
+            break
+    assert cancelled, "some polls were cut off"
+    assert len(offsets) == len(set(offsets)) == 300
 
 
 async def test_an_oversize_event_is_refused_with_its_whole_batch(log_backend: Any) -> None:

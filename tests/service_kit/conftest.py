@@ -14,7 +14,7 @@ import pytest
 from service_kit.clock import SystemClock
 from service_kit.consumer import Consumer, ConsumerOptions
 from service_kit.embedded_log import EmbeddedLogSource, EmbeddedLogWriter
-from service_kit.event_log import Record, dead_letter_topic
+from service_kit.event_log import LogUnavailableError, Record, dead_letter_topic
 from service_kit.event_logs import open_sink, open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
@@ -135,11 +135,14 @@ class KafkaBench:
         return task
 
     async def read(self, source: Any, count: int, seconds: float = 60.0) -> list[Record]:
-        """At least ``count`` records."""
+        """At least ``count`` records; an outage is waited out, as a consumer does."""
         records: list[Record] = []
         async with asyncio.timeout(seconds):
             while len(records) < count:
-                records += await source.poll(1000, 1.0)
+                try:
+                    records += await source.poll(1000, 1.0)
+                except LogUnavailableError:
+                    await asyncio.sleep(0.1)
         return records
 
     async def until(self, condition: Callable[[], bool], seconds: float = 60.0) -> None:
