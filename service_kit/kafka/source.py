@@ -363,7 +363,9 @@ class KafkaSource:
     async def _replace_if_silent(self, ends: Mapping[TopicPartition, int]) -> None:
         """A client whose fetching died says nothing and returns nothing: replaced."""
         waiting = any(end > self._positions.get(at, end) for at, end in ends.items())
-        if not waiting or self._silent_s < SILENT_S_MAX:
+        if not waiting:
+            self._silent_s = 0.0  # a quiet topic: its next event must not look late
+        if self._silent_s < SILENT_S_MAX:
             return
         self._metrics.reconnects.inc()
         logger.error("events wait and none come: connecting anew", extra={"topics": self._names})
