@@ -53,9 +53,14 @@ class LastKnown:
     def recall(self, first: Ids, second: Ids) -> tuple[NDArray[np.int64], dict[str, AnyArray]]:
         """(when each of [B] was read, in ms; −1 where it is not known; the columns [B])."""
         at = self._places(first, second)
+        columns = {name: values[at] for name, values in self._columns.items()}
+        return self.read_at_ms(first, second), columns
+
+    def read_at_ms(self, first: Ids, second: Ids) -> NDArray[np.int64]:
+        """[B]: the first part of `recall` alone, at a tenth of its cost."""
+        at = self._places(first, second)
         held = (self._first[at] == first) & (self._second[at] == second)
-        read_at_ms = np.where(held, self._read_at_ms[at], -1)
-        return read_at_ms, {name: values[at] for name, values in self._columns.items()}
+        return np.where(held, self._read_at_ms[at], -1)
 
     def _places(self, first: Ids, second: Ids) -> NDArray[np.intp]:
         mixed = (first * _MIX_1 + second) * _MIX_2
@@ -76,7 +81,7 @@ class LastKnownPosts:
     async def get_posts(self, post_ids: Ids) -> PostBatch:
         """The store's own answer, or its error."""
         batch = await self._store.get_posts(post_ids)
-        read_at_ms, _ = self._rows.recall(post_ids, post_ids)
+        read_at_ms = self._rows.read_at_ms(post_ids, post_ids)
         new = np.flatnonzero(batch.found & (read_at_ms < 0))
         if len(new):
             columns = {name: getattr(batch, name)[new] for name in _POST_COLUMNS}
