@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -40,6 +40,8 @@ from service_kit.partitions import partitions_of
 
 logger = logging.getLogger(__name__)
 DELIVERY_S_MAX = 20.0  # a broker's restart or a leader's election is waited out, a lost Kafka not
+PART_EVENTS_MAX = 20_000  # delivered at once: each part of a large call has the time above
+PART_BYTES_MAX = 8 << 20
 LARGE_CALL = 100  # events; from there on batches made here are worth their own connection
 BATCH_BYTES_MAX = 512 << 10  # half of what a topic takes at once; one larger event goes alone
 
@@ -80,7 +82,8 @@ class KafkaSink:
             await self._deliver(topic, entries, large=False)
             return
         async with self._large_call:
-            await self._deliver(topic, entries, large=True)
+            for part in parts_of(entries):
+                await self._deliver(topic, part, large=True)
 
     async def flush(self) -> None:
         """Nothing to do: every append was acknowledged before it returned."""
@@ -160,6 +163,17 @@ class KafkaSink:
         task = asyncio.create_task(_end(producer))
         self._retiring.add(task)
         task.add_done_callback(self._retiring.discard)
+
+
+def parts_of(entries: Sequence[Entry]) -> Iterator[Sequence[Entry]]:
+    """The entries in their order, in parts that even a slow Kafka takes in time."""
+    begin = size = 0
+    for at, (key, value, _) in enumerate(entries):
+        if at > begin and (at - begin == PART_EVENTS_MAX or size > PART_BYTES_MAX):
+            yield entries[begin:at]
+            begin, size = at, 0
+        size += len(key) + len(value)
+    yield entries[begin:]
 
 
 async def _send_each(

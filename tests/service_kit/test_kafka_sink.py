@@ -18,7 +18,7 @@ from service_kit.event_log import (
 )
 from service_kit.kafka.admin import ensure_kafka_topics
 from service_kit.kafka.link import LogMetrics
-from service_kit.kafka.sink import KafkaSink
+from service_kit.kafka.sink import PART_BYTES_MAX, PART_EVENTS_MAX, KafkaSink, parts_of
 from service_kit.metrics import Metrics
 from service_kit.topics import TopicSpec
 
@@ -35,6 +35,15 @@ async def test_many_events_keep_their_order_by_key_over_many_batches(kafka_bench
     for record in records:
         by_key.setdefault(record.key, []).append(record.value)
     assert all(values == sorted(values) for values in by_key.values())
+
+
+def test_a_large_call_goes_out_in_parts_that_lack_and_repeat_nothing() -> None:
+    """One time limit for a million events would call a slow Kafka away."""
+    entries = [(b"k", b"x" * size, at) for at, size in enumerate([10] * 50_000 + [900_000] * 30)]
+    parts = list(parts_of(entries))
+    assert [entry for part in parts for entry in part] == entries
+    assert max(len(part) for part in parts) == PART_EVENTS_MAX
+    assert max(sum(len(e[1]) for e in part) for part in parts) < PART_BYTES_MAX + RECORD_BYTES_MAX
 
 
 async def test_tasks_may_share_a_sink(kafka_bench: Any) -> None:
