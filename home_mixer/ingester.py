@@ -109,6 +109,7 @@ class IngesterProcess:
 def main(settings: IngesterSettings) -> int:
     """Runs until SIGTERM or SIGINT; the process's exit code."""
     metrics, readiness = Metrics("ingester"), Readiness()
+    metrics.watch_process()
     process = IngesterProcess(settings, metrics, readiness, SystemClock())
     return asyncio.run(
         run_server(

@@ -189,6 +189,7 @@ class HomeMixerProcess:
 def main(settings: HomeMixerSettings) -> int:
     """Runs until SIGTERM or SIGINT; the process's exit code (2: parameters that do not load)."""
     metrics, readiness = Metrics("home_mixer"), Readiness()
+    metrics.watch_process()
     clock, random_ = SystemClock(), random.SystemRandom()
     try:
         process = HomeMixerProcess(settings, metrics, readiness, clock, random_)

@@ -150,7 +150,10 @@ async def _demo(
         async with ending_on_signals():
             result = await run_demo(options, services, children, phases)
         _show(result, as_json=as_json)
-        if not headless and not addresses:
+        if addresses:
+            ask = f"foryou feed {result.viewer_id} --address {addresses.home_mixer}"
+            phases.say(f"the services go on serving; ask again with `{ask}`")
+        elif not headless:
             _say_how_to_call(result, options)
             await until_interrupted()
 

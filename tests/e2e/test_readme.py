@@ -24,7 +24,9 @@ ELSEWHERE = {
     "pip install uv": "the check script installs uv so",
     "uv run foryou demo": "the fixture below runs it once for all",
     "uv run pytest": "it is what runs this",
-    "docker compose --profile demo up --build": "tests/e2e/compose runs it, but for Docker",
+    "docker compose --profile demo up --build --detach": "tests/e2e/compose: all but Docker",
+    "docker compose logs --follow demo": "the same test reads that container's output",
+    "docker compose exec home-mixer foryou feed VIEWER": "and asks that container's service",
     "uv run foryou bench pipeline": "benchmarks are not tests; their own tests run it small",
 }
 

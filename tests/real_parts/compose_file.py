@@ -74,6 +74,13 @@ class Container:
         return float(found[1])
 
     @property
+    def memory_bytes(self) -> int:
+        """The bound of its memory."""
+        found = re.fullmatch(r"(\d+)([mg])", self.raw["mem_limit"])
+        assert found, f"{self.name}: mem_limit in m or g is all that is understood"
+        return int(found[1]) << {"m": 20, "g": 30}[found[2]]
+
+    @property
     def names(self) -> set[str]:
         """What the others may call it."""
         networks = self.raw.get("networks", {})

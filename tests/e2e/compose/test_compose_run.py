@@ -12,12 +12,13 @@ from pathlib import Path
 import pytest
 from real_parts.compose_file import ROOT
 
-from home_mixer.client import HomeMixerClient
+from home_mixer.client import FeedError, HomeMixerClient
 
 pytestmark = pytest.mark.e2e
 
 POSTS_MIN = 20
 FEEDS = 60
+START_SECONDS_MAX = 300.0
 QUERY_SECONDS = 900  # all of the run
 SCRAPES_SECONDS_MAX = 60.0
 RATE = "30s"  # what Grafana makes of $__rate_interval at a scrape every 5 s, about
@@ -71,6 +72,16 @@ def test_prometheus_sees_every_service_up(compose_run):
     assert all(item["value"][1] == "1" for item in up), up
 
 
+def test_every_service_shows_its_memory_and_keeps_to_a_part_of_its_bound(compose_run):
+    """A container that reaches its limit is killed in the middle of its work."""
+    found = compose_run.prometheus.ask("query", query="process_resident_memory_bytes")
+    used = {item["metric"]["instance"]: float(item["value"][1]) for item in found}
+    suite = compose_run.containers
+    for name in compose_run.servers:
+        instance = f"127.0.0.1:{suite.book.port(name, 9464)}"
+        assert used[instance] < 0.8 * suite.containers[name].memory_bytes, name
+
+
 def test_no_alert_fires_on_a_healthy_suite(compose_run):
     """An alert that always rings is switched off."""
     firing = compose_run.prometheus.ask("query", query='ALERTS{alertstate="firing"}')
@@ -115,7 +126,7 @@ def test_containers_are_held_as_the_file_says(compose_run):
 
 
 def test_every_service_ends_cleanly_within_its_grace(compose_run):
-    """Last of all: `docker compose down` must not need SIGKILL."""
+    """`docker compose stop` must not need SIGKILL."""
     suite = compose_run.containers
     for name in reversed(compose_run.servers):
         suite.terminate(name)
@@ -124,3 +135,33 @@ def test_every_service_ends_cleanly_within_its_grace(compose_run):
         for name in compose_run.servers
     }
     assert codes == dict.fromkeys(compose_run.servers, 0)
+
+
+def test_what_was_stopped_starts_again_from_its_volumes(compose_run):
+    """`docker compose start` after a night: the same feeds, without loading or training anew."""
+    suite = compose_run.containers
+    for name in compose_run.servers:
+        suite.start(name)
+    for name in compose_run.servers:
+        suite.wait(name, "service_healthy", START_SECONDS_MAX)
+    port = suite.book.port("home-mixer", 50051)
+    end_s, reasons = time.monotonic() + START_SECONDS_MAX, ["nothing asked"]
+    with HomeMixerClient(f"127.0.0.1:{port}") as client:
+        while reasons:  # phoenix is alive at once and serves when its models are loaded
+            assert time.monotonic() < end_s, reasons
+            try:
+                feed = client.get_scored_posts(compose_run.viewer_id)
+            except FeedError as error:
+                reasons = [str(error)]
+            else:
+                reasons = list(feed.degraded_reasons)
+            time.sleep(0.5)
+    assert feed.posts
+    taken = {}
+    while len(taken) < 2:  # Prometheus asks every five seconds
+        assert time.monotonic() < end_s, f"no snapshot was used: {taken}"
+        found = compose_run.prometheus.ask(
+            "query", query="foryou_thunder_snapshot_restored_posts > 0"
+        )
+        taken = {item["metric"]["instance"]: item["value"][1] for item in found}
+        time.sleep(0.5)
