@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_settings import SettingsConfigDict
 
 from home_mixer.clients.circuit_breaker import BreakerLimits
+from home_mixer.clients.grpc_target import target_of
 from home_mixer.clients.lmdb_directory import MAP_BYTES_DEFAULT
 from service_kit.ranking_weights import DEFAULT_TABLE
 from service_kit.settings import PORT_MAX, ServiceSettings
@@ -54,11 +55,13 @@ class HomeMixerSettings(FeatureStoreSettings):
     thunder_address: str = Field(
         "127.0.0.1:50052",
         pattern=THUNDER_ADDRESS,
-        description="host:port of thunder; several shares of its authors: one each, in their "
-        "order, separated by ';'",
+        description="host:port of thunder, or of its replicas, separated by ','; several shares "
+        "of its authors: one each, in their order, separated by ';'",
     )
     phoenix_address: str = Field(
-        "127.0.0.1:50053", pattern=ADDRESS, description="host:port of the ranker"
+        "127.0.0.1:50053",
+        pattern=ADDRESS,
+        description="host:port of the ranker, or of its replicas, separated by ','",
     )
     retrieval_address: str = Field(
         "",
@@ -123,6 +126,13 @@ class HomeMixerSettings(FeatureStoreSettings):
     breaker_probes: int = Field(
         2, ge=1, le=100, description="good answers in a row after which it counts as back"
     )
+
+    @field_validator("thunder_address", "phoenix_address", "retrieval_address")
+    @classmethod
+    def _targets(cls, addresses: str) -> str:
+        for address in addresses.split(";"):
+            target_of(address)
+        return addresses
 
     @property
     def thunder_targets(self) -> tuple[str, ...]:

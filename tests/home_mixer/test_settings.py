@@ -50,3 +50,11 @@ def test_the_stores_of_redis_are_named_as_everywhere(monkeypatch: pytest.MonkeyP
     assert IngesterSettings.load().redis_url == "redis://cache:6379/1"
     with pytest.raises(SettingsError, match=r"HOME_MIXER__REDIS_URL.*redis://"):
         HomeMixerSettings.load(redis_url="cache:6379")
+
+
+def test_replicas_are_listed_by_number_or_found_by_one_name() -> None:
+    """Found at the start, not at the first feed."""
+    assert HomeMixerSettings.load(phoenix_address="10.0.0.1:1,10.0.0.2:1")
+    assert HomeMixerSettings.load(thunder_address="10.0.0.1:1,10.0.0.2:1;dns:///share-1:1")
+    with pytest.raises(SettingsError, match="dns:///name:port"):
+        HomeMixerSettings.load(phoenix_address="phoenix-0:1,phoenix-1:1")
