@@ -49,8 +49,8 @@ RECOVERY_S_MAX = 120.0
 PLANT_S_MAX = 120.0
 TOPICS = (TOPIC_GRAPH, TOPIC_POSTS, TOPIC_ACTIONS)
 RANKER, RETRIEVAL = "foryou.phoenix.v1.PredictionService", "foryou.phoenix.v1.RetrievalService"
-# Served posts come back at once: the demo's world is too small for minutes of feeds.
-PARAMS = "[parameters]\nserved_history_window_seconds = 1\n"
+# Served posts come back at once: the world is small, and a feed that lacks a post proves more.
+PARAMS = "[parameters]\nserved_history_window_seconds = 0\n"
 
 Step = Callable[[], Awaitable[None]]
 
@@ -374,18 +374,20 @@ async def world_of(demo: Path, settings: ServiceSettings) -> FeedSafety:
 async def start_all(processes: Processes, *, wired: bool) -> None:
     nothing = processes.data_dir / "no-models"
     nothing.mkdir()
+    commands = {
+        "thunder-0": ("thunder",),
+        "ranker": ("phoenix", "--retrieval-checkpoints", str(nothing)),
+        "retrieval": ("phoenix", "--ranker-checkpoints", str(nothing)),
+        "ingester": ("ingester",),
+    }
     if wired:
-        await processes.start("feeder", "thunder", "--mode", "feeder")
+        commands["feeder"] = ("thunder", "--mode", "feeder")
         for share in ("0", "1"):
-            flags = ("--mode", "serving", "--share", f"{share}/2")
-            await processes.start(f"thunder-{share}", "thunder", *flags)
-    else:
-        await processes.start("thunder-0", "thunder")
-    await processes.start("ranker", "phoenix", "--retrieval-checkpoints", str(nothing))
-    await processes.start("retrieval", "phoenix", "--ranker-checkpoints", str(nothing))
-    await processes.start("ingester", "ingester")
-    for name in ("home-mixer", "home-mixer-2"):
-        await start_home_mixer(processes, name)
+            serving = ("thunder", "--mode", "serving", "--share", f"{share}/2")
+            commands[f"thunder-{share}"] = serving
+    await asyncio.gather(*(processes.start(name, *what) for name, what in commands.items()))
+    mixers = ("home-mixer", "home-mixer-2")
+    await asyncio.gather(*(start_home_mixer(processes, name) for name in mixers))
     for name in processes.running.keys() - {"ranker", "retrieval"}:
         await processes.ready(name)
     await processes.ready("ranker", RANKER)
