@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -207,3 +209,12 @@ async def test_the_client_of_viewers_takes_several_home_mixers(start: Any) -> No
         await second.die()
         with pytest.raises(FeedError, match="UNAVAILABLE"):
             await ask()
+
+
+def test_the_client_needs_grpc_and_protobuf_alone() -> None:
+    """A back-end that asks for feeds installs nothing of what makes them."""
+    code = "import sys, home_mixer.client; print(*{name.split('.')[0] for name in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = set(run.stdout.split())
+    assert {"grpc", "google"} <= imported
+    assert not imported & {"pydantic", "prometheus_client", "service_kit", "lmdb", "redis", "jax"}
