@@ -2,8 +2,8 @@
 
 Delivery is at least once and in any order, so each row carries its event time and every law is
 commutative, associative and idempotent: newest time wins; at equal times a fixed order decides.
-`FeatureWriter.apply` stores a batch and the log positions behind it in one transaction, so that
-a crash neither loses nor repeats an event's effect.
+`FeatureWriter.apply` stores a batch and then the log positions behind it, where it can in one
+transaction, so that a crash neither loses nor repeats an event's effect.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class FeatureWriter(Protocol):
     """The ingester's side of the stores."""
 
     def apply(self, batch: FeatureBatch, positions: Positions) -> None:
-        """Store rows and positions together, or neither. `StoreError` when it cannot."""
+        """Store rows, and positions not before them. `StoreError` when it cannot: again, then."""
 
     def positions(self) -> dict[tuple[str, int], int]:
         """Positions stored by the last `apply`; empty for a new store."""

@@ -11,7 +11,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from home_mixer.clients.writes import FeatureBatch, FeatureWriter
-from home_mixer.ingest.decode import INGESTED_TOPICS, decode_event
+from home_mixer.ingest.decode import (
+    FUTURE_MS_MAX,
+    INGESTED_TOPICS,
+    TIME_MS_MAX,
+    decode_event,
+)
 from service_kit.clock import Clock
 from service_kit.consumer import ConsumerMetrics
 from service_kit.dead_letters import DeadLetters, Poison
@@ -59,7 +64,9 @@ class FeatureIngester:
 
     async def handle(self, records: Sequence[Record]) -> Sequence[Poison]:
         """Store the batch. Poison is put aside here, so nothing is returned to put aside."""
-        batch, poisons = await asyncio.to_thread(decode_records, records)
+        batch, poisons = await asyncio.to_thread(
+            decode_records, records, self._clock.now_ms() + FUTURE_MS_MAX
+        )
         await self._dead.put_aside(poisons, self._clock.now_ms())
         for poison in poisons:
             self._poison.labels(poison.record.topic).inc()
@@ -80,13 +87,15 @@ class FeatureIngester:
                 return total
 
 
-def decode_records(records: Sequence[Record]) -> tuple[FeatureBatch, list[Poison]]:
+def decode_records(
+    records: Sequence[Record], latest_ms: int = TIME_MS_MAX
+) -> tuple[FeatureBatch, list[Poison]]:
     """Rows of the good records, and the others with their reasons."""
     batch = FeatureBatch()
     poisons: list[Poison] = []
     for record in records:
         try:
-            decode_event(record.topic, record.value, batch)
+            decode_event(record.topic, record.value, batch, latest_ms)
         except ValueError as error:
             poisons.append(Poison(record, str(error)))
     return batch, poisons

@@ -129,6 +129,23 @@ async def test_poison_is_put_aside_with_its_bytes_and_the_rest_is_stored(rig: Ri
     assert await rig.ingest() == 0
 
 
+async def test_an_event_dated_far_ahead_is_put_aside_and_wins_over_nothing(rig: Rig) -> None:
+    day_ms, now_ms = 86_400_000, rig.clock.now_ms()
+    for removed, at_ms in ((False, now_ms - 5), (False, now_ms + 2 * day_ms), (True, now_ms)):
+        edge = events_pb2.GraphEdge(
+            kind=1, user_id=1, target_user_id=2, removed=removed, changed_at_ms=at_ms
+        )
+        value = events_pb2.GraphEvent(edge=edge).SerializeToString()
+        append(rig.log, [(TOPIC_GRAPH, 1, value)])
+    await rig.ingest()
+    features = await rig.store.clients().graph.get_features(1)
+    assert features.followed_user_ids.tolist() == []
+    assert rig.metrics.value("consumer_poison_total", topic=TOPIC_GRAPH) == 1
+    dead = EmbeddedLogSource(rig.log_dir, [dead_letter_topic(TOPIC_GRAPH)])
+    (letter,) = await dead.poll(10, 10.0)
+    assert "is the clock of the producer" in str(decode_dead_letter(letter.value)[0]["reason"])
+
+
 async def test_a_store_of_another_log_is_told_apart(rig: Rig, tmp_path: Path) -> None:
     append(rig.log, [random_event(random.Random(4)) for _ in range(10)])
     await rig.ingest()
