@@ -25,6 +25,7 @@ from service_kit.clock import ManualClock, SystemClock
 from service_kit.dead_letters import decode as decode_dead_letter
 from service_kit.embedded_log import EmbeddedLogSource, EmbeddedLogWriter
 from service_kit.event_log import (
+    TOPIC_GRAPH,
     TOPIC_POSTS,
     dead_letter_topic,
     event_key,
