@@ -35,6 +35,7 @@ class Replica(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
         self.name = name
         self.calls = 0
         self.holds: asyncio.Event | None = None  # calls wait for it
+        self.refuses = False
         self.called = asyncio.Event()
         self.health = health.aio.HealthServicer()
         self.server = grpc.aio.server()
@@ -44,6 +45,8 @@ class Replica(home_mixer_pb2_grpc.ScoredPostsServiceServicer):
     async def GetScoredPosts(self, request: Any, context: Any) -> pb.ScoredPostsResponse:  # noqa: N802
         self.calls += 1
         self.called.set()
+        if self.refuses:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "starting")
         if self.holds is not None:
             await self.holds.wait()
         return pb.ScoredPostsResponse(request_id=self.name)
@@ -151,6 +154,28 @@ async def test_a_call_whose_replica_dies_is_answered_by_another(start: Any) -> N
         living.holds = None
         await dying.die()
         assert await call == living.name
+
+
+async def test_a_refused_call_is_repeated_twice_and_no_more(start: Any) -> None:
+    """An outage is not made larger by those who suffer from it."""
+    replica, address = await start("one")
+    replica.refuses = True
+    async with asking(address) as ask:
+        with pytest.raises(grpc.aio.AioRpcError) as failed:
+            await ask()
+    assert failed.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert replica.calls == 3
+
+
+async def test_repeated_calls_share_their_callers_deadline(start: Any) -> None:
+    replicas = dict([await start("one"), await start("two")])
+    for replica in replicas:
+        replica.holds = asyncio.Event()
+    async with AsyncHomeMixerClient(",".join(replicas.values()), timeout_s=0.5) as client:
+        async with asyncio.timeout(SOON_S):
+            with pytest.raises(FeedError, match="DEADLINE_EXCEEDED"):
+                await client.get_scored_posts(1)
+    assert sum(replica.calls for replica in replicas) == 1
 
 
 async def test_a_replica_that_comes_back_takes_calls_again(start: Any) -> None:
