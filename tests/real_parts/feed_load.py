@@ -17,7 +17,7 @@ from typing import Self
 from home_mixer.client import AsyncHomeMixerClient, Feed, FeedError
 
 PAUSE_S = 0.1  # between two questions of a client: a steady load, not a flood
-WAIT_S_MAX = 60.0
+WAIT_S_MAX = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,16 @@ LAST_KNOWN = {
     "BlockedByHydrator:stale",
     "VisibilityHydrator:stale",
 }
+# Everything that reads a store.
+STORES = {
+    *(reason.partition(":")[0] for reason in LAST_KNOWN),
+    "AuthorInformationHydrator",
+    "MutualFollowHydrator",
+    "QuotedPostHydrator",
+    "ServedHistoryQueryHydrator",
+    "UserActionSequenceQueryHydrator",
+    "VideoDurationHydrator",
+}
 
 
 async def test_redis_killed(town: Any) -> None:
@@ -29,7 +39,7 @@ async def test_redis_killed(town: Any) -> None:
     async def start() -> None:
         await asyncio.to_thread(town.redis.start)
 
-    await town.outage("redis killed", kill, start, reasons=LAST_KNOWN)
+    await town.outage("redis killed", kill, start, reasons=LAST_KNOWN, parts=STORES)
 
 
 async def test_redis_paused(town: Any) -> None:
@@ -42,7 +52,7 @@ async def test_redis_paused(town: Any) -> None:
     async def resume() -> None:
         town.redis.resume()
 
-    during = await town.outage("redis paused", pause, resume, reasons=LAST_KNOWN)
+    during = await town.outage("redis paused", pause, resume, reasons=LAST_KNOWN, parts=STORES)
     reasons = {reason for answer in during for reason in answer.feed.degraded_reasons}
     assert "UserActionSequenceQueryHydrator:circuit_open" in reasons
 
@@ -62,6 +72,7 @@ async def test_redis_flushed(town: Any) -> None:
         flush,
         nothing,
         reasons={"UserFeaturesQueryHydrator:stale"},
+        parts=STORES,
         feeds=lambda feed: True,  # it may be full again before anyone looks
         outage_s=0.5,
     )
