@@ -58,3 +58,12 @@ def test_replicas_are_listed_by_number_or_found_by_one_name() -> None:
     assert HomeMixerSettings.load(thunder_address="10.0.0.1:1,10.0.0.2:1;dns:///share-1:1")
     with pytest.raises(SettingsError, match="dns:///name:port"):
         HomeMixerSettings.load(phoenix_address="phoenix-0:1,phoenix-1:1")
+
+
+def test_shares_of_thunder_are_addressed_one_by_one() -> None:
+    two = HomeMixerSettings.load(thunder_address="ipv4:127.0.0.1:1,127.0.0.1:2;dns:///b:50052")
+    assert two.thunder_targets == ("ipv4:127.0.0.1:1,127.0.0.1:2", "dns:///b:50052")
+    assert HomeMixerSettings.load(thunder_address="host:1").thunder_targets == ("host:1",)
+    for address in ("a:1;", ";a:1", "a:1;;b:2", "a:1;b"):
+        with pytest.raises(SettingsError, match="separated by ';'"):
+            HomeMixerSettings.load(thunder_address=address)

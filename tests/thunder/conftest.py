@@ -14,6 +14,8 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
+from aiokafka import TopicPartition
+from aiokafka.admin import AIOKafkaAdminClient, RecordsToDelete
 
 from protos import events_pb2, thunder_pb2, thunder_pb2_grpc
 from service_kit.clock import Clock, ManualClock, SystemClock
@@ -212,6 +214,20 @@ class Stages:
         async with asyncio.timeout(60):
             while sum((await source.end_offsets()).values()) < records:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
+
+    async def drop_everything(self, topic: str) -> None:
+        """Kafka only: what retention does, at once."""
+        settings = self.settings()
+        ends = await (await self.source([topic])).end_offsets()
+        admin = AIOKafkaAdminClient(bootstrap_servers=settings.kafka_bootstrap_servers)
+        await admin.start()
+        name = settings.kafka_topic_prefix + topic
+        wanted = {
+            TopicPartition(name, p): RecordsToDelete(before_offset=end)
+            for (_, p), end in ends.items()
+        }
+        await admin.delete_records(wanted)
+        await admin.close()
 
     async def sink(self) -> Any:
         counts = dict.fromkeys((TOPIC_POSTS, TOPIC_IN_NETWORK), self._partitions)

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from service_kit.event_log import TOPIC_IN_NETWORK
 from thunder.service import SERVICE_NAME
 
 EVERYONE = range(1, 41)
@@ -118,3 +119,17 @@ async def test_t05_a_consumer_that_dies_is_not_served_from_and_comes_back(stages
     await grow(stages, 100, 1)
     await stages.until(lambda: replica.store.sizes().posts == 21)
     assert replica.metrics.value("part_restarts_total", part="posts") == 1
+
+
+@pytest.mark.parametrize("stages", ["kafka"], indirect=True)  # the embedded log drops nothing
+async def test_a_snapshot_that_retention_has_overtaken_is_refused(stages: Any) -> None:
+    """Deletions may be among what is gone: the topic alone is complete, for it keeps longer."""
+    first = await filled(stages, "serving", 100)
+    await stages.stop(first)
+    await grow(stages, 1_000, 100)
+    await stages.until_written(TOPIC_IN_NETWORK, 200)
+    await stages.drop_everything(TOPIC_IN_NETWORK)
+    second = await stages.start("serving")
+    assert second.metrics.value("snapshots_refused_total", kind="gap") == 1
+    assert second.metrics.value("snapshot_restored_posts") == 0
+    assert second.readiness.serving(SERVICE_NAME)

@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from thunder.service import SERVICE_NAME
+from thunder.shares import Share
 
 
 class JumpingClock:
@@ -179,3 +180,19 @@ async def test_queries_and_batches_at_once_agree_with_each_other(serve: Any) -> 
         await writing
         assert {size % 10 for size in sizes} == {0}
         assert len((await served.ask(*range(1, 11), max_results=10_000)).posts) == 500
+
+
+async def test_a_request_for_another_share_is_refused_and_names_both(serve: Any) -> None:
+    async with serve(share=Share(1, 2)) as served:
+        await served.ask(share_index=1, share_count=2)
+        await served.ask()  # whoever does not say takes what there is
+        for fields in ({"share_index": 0, "share_count": 2}, {"share_count": 1}):
+            code, details = await refused(served.ask(**fields))
+            assert code == grpc.StatusCode.FAILED_PRECONDITION
+            assert "this replica holds 1/2" in details
+        assert "share 0/1" in details
+    async with serve() as whole:
+        await whole.ask(share_index=0, share_count=1)
+        code, details = await refused(whole.ask(share_index=0, share_count=2))
+        assert code == grpc.StatusCode.FAILED_PRECONDITION
+        assert "for share 0/2 of the authors and this replica holds 0/1" in details
