@@ -82,6 +82,12 @@ def test_wrong_usage_exits_2_and_says_why_without_a_traceback(arguments, capsys)
     assert said.out == ""
 
 
+def test_the_version_needs_no_command(capsys):
+    """What one asks of an image first."""
+    assert run(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("foryou 0")
+
+
 def test_a_setting_out_of_bounds_is_named_with_its_variable(capsys):
     assert run(["serve", "thunder", "--grpc-port", "99999999"]) == 2
     assert "THUNDER__GRPC_PORT" in capsys.readouterr().err
