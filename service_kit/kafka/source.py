@@ -113,8 +113,7 @@ class KafkaSource:
 
     async def end_offsets(self) -> dict[TopicPartition, int]:
         client = await self._ready()
-        if self._missing:
-            raise TopicError(missing_topic(self._missing, self._servers))
+        self._check_missing()
         if self._subscribes:
             await self._wait_for_group(client)
         with self._link.watched():
@@ -123,6 +122,14 @@ class KafkaSource:
         found = {self._ours(at): int(end) for at, end in ends.items()}
         await self._replace_if_silent(found)
         return found
+
+    def _check_missing(self) -> None:
+        """A topic that was there is not gone: a broker that starts may not know it yet."""
+        known = {topic for topic, _ in self._positions}
+        if vanished := [name for name in self._missing if self._names[name] in known]:
+            raise LogUnavailableError(f"Kafka at {self._servers} knows no topic {vanished} now")
+        if self._missing:
+            raise TopicError(missing_topic(self._missing, self._servers))
 
     async def start_offsets(self) -> dict[TopicPartition, int]:
         client = await self._ready()

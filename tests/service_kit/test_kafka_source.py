@@ -11,7 +11,8 @@ from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
 from aiokafka.errors import CommitFailedError
 from aiokafka.structs import TopicPartition
 
-from service_kit.event_log import Entry, TopicError, event_key
+from service_kit.event_log import Entry, LogUnavailableError, TopicError, event_key
+from service_kit.kafka import source as source_module
 from service_kit.partitions import partition_of
 
 
@@ -90,6 +91,49 @@ async def test_a_topic_that_was_made_anew_is_read_from_its_start(kafka_bench: An
     assert [r.value for r in await kafka_bench.read(source, 2)] == [b"0", b"1"]
     assert kafka_bench.metrics.value("event_log_resets_total", topic="events") == 1
     assert kafka_bench.metrics.value("event_log_skipped_total", topic="events") == 0
+
+
+async def test_a_topic_that_vanishes_is_an_outage_and_not_a_thing_to_create(
+    kafka_bench: Any,
+) -> None:
+    """A broker that has just started may not know its topics yet: nobody should be called."""
+    await kafka_bench.create(partitions=1)
+    source = await kafka_bench.source()
+    await source.end_offsets()
+    admin = await admin_of(kafka_bench)
+    await admin.delete_topics([kafka_bench.prefix + "events"])
+    await admin.close()
+    reasons = ""
+    async with asyncio.timeout(90):
+        while "knows no topic" not in reasons:
+            try:
+                await source.end_offsets()
+            except LogUnavailableError as error:  # and no TopicError
+                reasons += str(error)
+
+
+async def test_a_connection_that_fell_silent_is_replaced(
+    kafka_bench: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client library's fetching may die without a word; a follower would wait for ever."""
+    monkeypatch.setattr(source_module, "SILENT_S_MAX", 0.5)
+    await kafka_bench.create(partitions=1)
+    sink = await kafka_bench.sink()
+    await sink.append_many("events", entries(3))
+    source = await kafka_bench.source()
+    assert len(await source.poll(2, 10)) == 2
+    fetching = source._client._fetcher._fetch_task
+    fetching.cancel()
+    await asyncio.wait([fetching])
+    await sink.append("events", b"k", b"waits", 0)
+    source.seek("events", 0, 2)  # what was fetched before is thrown away
+    values: list[bytes] = []
+    async with asyncio.timeout(60):
+        while len(values) < 2:
+            values += [r.value for r in await source.poll(10, 0.3)]
+            await source.end_offsets()
+    assert values == [b"2", b"waits"]
+    assert kafka_bench.metrics.value("event_log_reconnects_total") == 1
 
 
 async def test_offsets_without_an_event_do_not_look_like_events_to_wait_for(
