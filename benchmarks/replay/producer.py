@@ -13,7 +13,7 @@ from service_kit.event_log import EventSink
 logger = logging.getLogger(__name__)
 TICK_S = 0.05
 RECORDS_AT_ONCE = 2_000
-RETRY_S = 0.2
+RETRY_S = 1.0
 GIVE_UP_S = 180.0  # without one acknowledgement: the broker does not come back
 
 

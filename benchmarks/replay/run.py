@@ -39,7 +39,7 @@ logger = logging.getLogger(__name__)
 RETENTION_MS = 48 * HOUR_MS  # thunder's and the index's default
 DRAIN_SECONDS_MAX = 600.0
 TOPICS_SECONDS_MAX = 120.0
-POLL_S = 2.0
+STORE_BUDGET_MS = 60_000.0  # thousands of ids a call, on a machine that does much else
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +184,7 @@ class Run:
             data_dir=self.deployment.data_dir,
             kafka_bootstrap_servers=self.deployment.kafka or None,
             redis_url=self.deployment.redis_url or None,
+            store_budget_ms=STORE_BUDGET_MS,
         )
 
 

@@ -22,6 +22,7 @@ ANNOUNCE_SECONDS_MAX = 120.0  # imports on a machine that does much else
 READY_SECONDS_MAX = 300.0  # catching up with everything, compiling included
 SCRAPE_SECONDS_MAX = 10.0
 LAG_INTERVAL_S = 1.5  # above a consumer's own, so that two looks are two measurements
+QUERY_MS_MAX = 60_000  # an answer that time cuts short could not be compared
 SNAPSHOT_INTERVAL_S = 5.0  # often enough that most restarts begin with one
 LAG_METRIC = "consumer_lag_records"
 THUNDER_SERVICE = "foryou.thunder.v1.InNetworkPostsService"
@@ -137,9 +138,10 @@ def services_of(deployment: Deployment) -> list[Service]:
 
 
 def _thunder(deployment: Deployment) -> list[Service]:
-    snapshots = ["--snapshot-interval-seconds", f"{SNAPSHOT_INTERVAL_S:g}"]
+    more = ["--snapshot-interval-seconds", f"{SNAPSHOT_INTERVAL_S:g}"]
+    more += ["--request-timeout-ms", str(QUERY_MS_MAX)]
     if not deployment.kafka:
-        alone = ["serve", "thunder", *_common(deployment, ""), *snapshots]
+        alone = ["serve", "thunder", *_common(deployment, ""), *more]
         return [Service("thunder", alone, THUNDER_SERVICE)]
     feeder = [*("serve", "thunder", *_common(deployment, "feeder")), "--mode", "feeder"]
     found = [Service("feeder", feeder, FEEDER_SERVICE)]
@@ -147,7 +149,7 @@ def _thunder(deployment: Deployment) -> list[Service]:
         for replica in range(deployment.replicas):
             name = f"thunder-{share}-{replica}"
             arguments = ["serve", "thunder", *_common(deployment, name), "--mode", "serving"]
-            arguments += ["--share", f"{share}/{deployment.shares}", *snapshots]
+            arguments += ["--share", f"{share}/{deployment.shares}", *more]
             found.append(Service(name, arguments, THUNDER_SERVICE, stage=1))
     return found
 
