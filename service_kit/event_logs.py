@@ -63,7 +63,7 @@ async def open_source(
         topics,
         metrics=LogMetrics.of(metrics or Metrics("unnamed")),
         prefix=settings.kafka_topic_prefix,
-        group=group,
+        group=settings.kafka_topic_prefix + group if group else None,  # as the topics are
         start=start,
         share=share,
     )

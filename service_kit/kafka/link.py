@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from aiokafka.errors import KafkaError
+from aiokafka.errors import BrokerResponseError, KafkaError
 from prometheus_client import Counter
 
 from service_kit.event_log import LogUnavailableError
@@ -90,6 +90,8 @@ class Link:
                 "Kafka does not answer; tried again until it does",
                 extra={"servers": self.servers, "user": self._user, "reason": reason},
             )
+        if _refused(error):
+            return LogUnavailableError(f"Kafka at {self.servers} refuses a request ({reason})")
         return LogUnavailableError(
             f"Kafka at {self.servers} does not answer ({reason}); is it running, and are "
             "kafka_bootstrap_servers (KAFKA_BOOTSTRAP_SERVERS) its addresses?"
@@ -99,6 +101,11 @@ class Link:
         if self._away:
             self._away = False
             logger.info("Kafka answers again", extra={"servers": self.servers, "user": self._user})
+
+
+def _refused(error: BaseException) -> bool:
+    """Whether a broker has answered, by an error that no repetition mends."""
+    return isinstance(error, BrokerResponseError) and not error.retriable
 
 
 def quiet_client_logs() -> None:

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from aiokafka import AIOKafkaProducer
 from aiokafka.admin import AIOKafkaAdminClient, NewPartitions, RecordsToDelete
-from aiokafka.errors import CommitFailedError
+from aiokafka.errors import (
+    CommitFailedError,
+    KafkaConnectionError,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.structs import TopicPartition
 
 from service_kit.event_log import Entry, LogUnavailableError, TopicError, event_key
 from service_kit.kafka import source as source_module
+from service_kit.kafka.link import Link, LogMetrics
+from service_kit.metrics import Metrics
 from service_kit.partitions import partition_of
 
 
@@ -206,6 +212,25 @@ async def test_two_members_of_a_group_share_the_partitions(kafka_bench: Any) -> 
             for records in await asyncio.gather(*(s.poll(100, 0.2) for s in sources)):
                 values |= {r.value for r in records}
     assert [len(source.positions()) for source in sources] == [2, 2]
+
+
+async def test_two_installations_on_one_kafka_do_not_share_a_group(
+    kafka_bench: Any, bench_of: Any
+) -> None:
+    """Each would wait for the other's members at every restart."""
+    other = bench_of(kafka_bench.servers)
+    for bench in (kafka_bench, other):
+        await bench.create(partitions=2)
+        source = await bench.source(group="g", start="committed")
+        assert len(await source.end_offsets()) == 2
+    groups = {item._group for bench in (kafka_bench, other) for item in bench._opened}
+    assert groups == {kafka_bench.prefix + "g", other.prefix + "g"}
+
+
+async def test_a_refusal_is_not_told_as_an_absence() -> None:
+    link = Link("broker:9092", "posts", LogMetrics.of(Metrics("test")))
+    assert "refuses" in str(link.lost(TopicAuthorizationFailedError("posts")))
+    assert "is it running" in str(link.lost(KafkaConnectionError("nobody there")))
 
 
 async def test_a_commit_of_partitions_that_moved_on_is_counted_and_harmless(
