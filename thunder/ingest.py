@@ -11,8 +11,9 @@ import numpy as np
 
 from service_kit.consumer import Consumer
 from service_kit.dead_letters import Poison
-from service_kit.event_log import Record
+from service_kit.event_log import Record, TopicPartition
 from thunder.events import PostBatch, decode_batch
+from thunder.log_identity import Mark, newest_marks
 from thunder.metrics import ThunderMetrics
 from thunder.shares import WHOLE, Share
 from thunder.steady_clock import SteadyClock
@@ -40,6 +41,12 @@ class PostIngester:
         self._metrics = metrics
         self._decode = decode
         self._share = share
+        self._marks: dict[TopicPartition, Mark] = {}
+
+    @property
+    def marks(self) -> dict[TopicPartition, Mark]:
+        """By partition the newest record taken: what tells this log from another."""
+        return dict(self._marks)
 
     async def __call__(self, records: Sequence[Record]) -> list[Poison]:
         return await asyncio.to_thread(self.take, records)
@@ -62,6 +69,7 @@ class PostIngester:
             self._metrics.events.labels(kind, "passed_over").inc(count)
         if poisons:
             self._metrics.events.labels("unknown", "poison").inc(len(poisons))
+        self._marks.update(newest_marks(records))
         return poisons
 
     def _count(self, kind: str, outcomes: dict[str, int]) -> None:

@@ -111,16 +111,16 @@ class SnapshotMetrics:
         self._seconds.observe(seconds)
         self._newest_ms = now_ms
 
-    def restored(self, posts: int, seconds: float, created_ms: int) -> None:
-        """This start began with a snapshot."""
+    def restored(self, posts: int, seconds: float, created_ms: int | None) -> None:
+        """This start began with a snapshot, or (None) after all without one."""
         self._restored_posts.set(posts)
         self._restore_seconds.set(seconds)
         self._newest_ms = created_ms
 
     def show_age(self, now_ms: int) -> None:
         """Sets the age's gauge; never below 0, also when the clock was set back."""
-        if self._newest_ms is not None:
-            self._age.set(max(0, now_ms - self._newest_ms) / 1000)
+        newest_ms = self._newest_ms
+        self._age.set(-1 if newest_ms is None else max(0, now_ms - newest_ms) / 1000)
 
 
 class FeederMetrics:

@@ -31,11 +31,12 @@ from service_kit.supervision import supervise
 from thunder.events import decode_batch
 from thunder.in_network import decode_in_network
 from thunder.ingest import PostIngester, run_and_tell, show_sizes_for_ever, trim_for_ever
+from thunder.log_identity import same_log
 from thunder.metrics import ThunderMetrics
 from thunder.service import SERVICE_NAME, InNetworkPosts
 from thunder.settings import ThunderSettings
 from thunder.shares import Share
-from thunder.snapshot import LogBounds, Positions, Snapshots
+from thunder.snapshot import LogBounds, Positions, Snapshots, Stand
 from thunder.steady_clock import SteadyClock
 from thunder.store import PostStore
 from thunder.warm_up import warm_up
@@ -62,13 +63,14 @@ class Thunder:
         self._share = Share.parse(settings.share)
         compact = settings.mode == "serving"
         self._topic = TOPIC_IN_NETWORK if compact else TOPIC_POSTS
-        self._decode = decode_in_network if compact else decode_batch
         self._store = PostStore(
             self._clock,
             posts_max=settings.posts_max,
             retention_ms=settings.retention_seconds * 1000,
             future_tolerance_ms=settings.future_tolerance_seconds * 1000,
         )
+        decode = decode_in_network if compact else decode_batch
+        self._ingester = PostIngester(self._store, self._counters, decode, self._share)
         self._service = InNetworkPosts(
             self._store,
             self._clock,
@@ -148,11 +150,20 @@ class Thunder:
         if self._consumer is not None:
             return {**self._saved, **self._consumer.handled}
         if not self._restored and self._settings.snapshot_interval_seconds:
-            ends = await source.end_offsets()
-            bounds = LogBounds(await source.start_offsets(), ends)
-            self._saved = await asyncio.to_thread(self._snapshots.restore, self._store, bounds)
+            self._saved = await self._restore(source)
         self._restored = True
         return self._saved
+
+    async def _restore(self, source: EventSource) -> Positions:
+        ends = await source.end_offsets()
+        bounds = LogBounds(await source.start_offsets(), ends)
+        stand = await asyncio.to_thread(self._snapshots.restore, self._store, bounds)
+        if not stand.marks:
+            return stand.positions
+        known = await same_log(source, stand.marks, bounds.starts)
+        if not known:
+            await asyncio.to_thread(self._snapshots.reject, self._store)
+        return {**bounds.starts, **(stand.positions if known else {})}
 
     async def _make_consumer(self, source: EventSource) -> Consumer:
         settings = self._settings
@@ -160,7 +171,7 @@ class Thunder:
         assert sink is not None, "start opens it"
         return Consumer(
             source,
-            PostIngester(self._store, self._counters, self._decode, self._share),
+            self._ingester,
             name="posts",
             clock=self._clock,
             metrics=self._metrics,
@@ -197,7 +208,7 @@ class Thunder:
         written = await asyncio.to_thread(
             self._snapshots.write,
             self._store,
-            positions,
+            Stand(positions, self._ingester.marks),
             lambda: self._clock.monotonic_s() < until_s,
         )
         if written:

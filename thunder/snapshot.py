@@ -16,13 +16,14 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from service_kit.clock import Clock
 from service_kit.event_log import TopicPartition
 from thunder import layout, snapshot_format
+from thunder.log_identity import Marks
 from thunder.metrics import SnapshotMetrics
 from thunder.shares import Share
 from thunder.snapshot_format import Section, SnapshotError
@@ -34,6 +35,14 @@ SUFFIX: Final = ".snapshot"
 PARTIAL_SUFFIX: Final = ".partial"
 
 Positions = Mapping[TopicPartition, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Stand:
+    """What of the log a snapshot stands for: where to go on, and the records that it knows."""
+
+    positions: Positions
+    marks: Marks = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +67,15 @@ class Snapshots:
         self._stem = f"{topic}-{share.index}-of-{share.count}-"
 
     def write(
-        self, store: PostStore, positions: Positions, keep_going: Callable[[], bool] = lambda: True
+        self, store: PostStore, stand: Stand, keep_going: Callable[[], bool] = lambda: True
     ) -> bool:
         """Writes one, drops the third newest; False, counted and logged, where that failed.
 
-        ``positions``: read before the call, so that the store holds at least what they say.
+        ``stand``: read before the call, so that the store holds at least what it says.
         """
         started_s = time.monotonic()
         try:
-            file_bytes = self._write(store, positions, keep_going)
+            file_bytes = self._write(store, stand, keep_going)
         except OSError as error:
             self._metrics.failures.inc()
             logger.error(
@@ -77,9 +86,9 @@ class Snapshots:
         self._metrics.wrote(file_bytes, time.monotonic() - started_s, self._clock.now_ms())
         return True
 
-    def restore(self, store: PostStore, log: LogBounds) -> dict[TopicPartition, int]:
-        """Fills the store from the newest usable snapshot; the positions to go on from, {} where
-        there is none and the topic is read from its start."""
+    def restore(self, store: PostStore, log: LogBounds) -> Stand:
+        """Fills the store from the newest usable snapshot; what it stands for, nothing where there
+        is none and the topic is read from its start."""
         self._remove_partials()
         for path in self._newest_first():
             try:
@@ -94,9 +103,23 @@ class Snapshots:
                 "snapshot refused; an older one or the topic from its start is used instead",
                 extra={"path": str(path), "reason": reason},
             )
-        return {}
+        return Stand({})
 
-    def _write(self, store: PostStore, positions: Positions, keep_going: Callable[[], bool]) -> int:
+    def reject(self, store: PostStore) -> None:
+        """Empties a store whose snapshot's records are not in the log: it is another one."""
+        store.adopt(layout.new_state(store.posts_max))
+        self._metrics.refused.labels("other_log").inc()
+        self._metrics.restored(0, 0.0, None)
+        logger.error(
+            "snapshot refused; the topic is read from its start",
+            extra={
+                "topic": self._topic,
+                "reason": "the newest records that it knows are not in the log: "
+                "this is another log than the one that it was taken from",
+            },
+        )
+
+    def _write(self, store: PostStore, stand: Stand, keep_going: Callable[[], bool]) -> int:
         self._directory.mkdir(parents=True, exist_ok=True)
         now_ms = self._clock.now_ms()
         path = self._directory / f"{self._stem}{now_ms:015d}{SUFFIX}"
@@ -105,7 +128,7 @@ class Snapshots:
             with partial.open("xb", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # says that its writer lives
                 with store.frozen() as state:
-                    about = self._about(store, state, positions, now_ms)
+                    about = self._about(store, state, stand, now_ms)
                     snapshot_format.write(file, layout.in_use(state), about, keep_going)
                 os.fsync(file.fileno())
                 partial.replace(path)
@@ -118,7 +141,7 @@ class Snapshots:
         return path.stat().st_size
 
     def _about(
-        self, store: PostStore, state: layout.State, positions: Positions, now_ms: int
+        self, store: PostStore, state: layout.State, stand: Stand, now_ms: int
     ) -> dict[str, object]:
         return {
             "layout": layout.fingerprint(),
@@ -128,14 +151,15 @@ class Snapshots:
             "created_ms": now_ms,
             "retention_ms": store.retention_ms,
             "posts": int(state.numbers[layout.POSTS]),
-            "positions": {str(p): at for (_, p), at in sorted(positions.items())},
+            "positions": {str(p): at for (_, p), at in sorted(stand.positions.items())},
+            "marks": {str(p): mark for (_, p), mark in sorted(stand.marks.items())},
         }
 
-    def _read(self, path: Path, store: PostStore, log: LogBounds) -> dict[TopicPartition, int]:
+    def _read(self, path: Path, store: PostStore, log: LogBounds) -> Stand:
         started_s = time.monotonic()
         with path.open("rb", buffering=0) as file:
             about, sections = snapshot_format.read_about(file)
-            positions = self._check(about, store, log)
+            stand = self._check(about, store, log)
             state = _read_state(file, sections, store.posts_max)
         store.adopt(state)
         self._metrics.restored(about["posts"], time.monotonic() - started_s, about["created_ms"])
@@ -143,12 +167,10 @@ class Snapshots:
             "snapshot restored",
             extra={"path": str(path), "posts": about["posts"], "created_ms": about["created_ms"]},
         )
-        return positions
+        return stand
 
-    def _check(
-        self, about: Mapping[str, Any], store: PostStore, log: LogBounds
-    ) -> dict[TopicPartition, int]:
-        """The positions of a snapshot that fits this replica and its log. Raises SnapshotError."""
+    def _check(self, about: Mapping[str, Any], store: PostStore, log: LogBounds) -> Stand:
+        """What a snapshot stands for that fits this replica and its log. Raises SnapshotError."""
         expected: dict[str, object] = {
             "layout": layout.fingerprint(),
             "topic": self._topic,
@@ -168,7 +190,8 @@ class Snapshots:
             )
         positions = {(self._topic, int(p)): int(at) for p, at in about["positions"].items()}
         check_bounds(positions, log)
-        return positions
+        marks = {(self._topic, int(p)): (int(m[0]), int(m[1])) for p, m in about["marks"].items()}
+        return Stand(positions, marks)
 
     def _newest_first(self) -> list[Path]:
         """By the time in their names, which has a fixed width."""

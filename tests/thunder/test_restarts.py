@@ -103,6 +103,23 @@ async def test_a_snapshot_of_another_log_is_refused(stages: Any, tmp_path: Path)
         assert second.metrics.value("snapshots_refused_total", kind="other_log") == 1
 
 
+async def test_a_new_log_that_has_grown_past_the_snapshot_is_noticed(
+    stages: Any, tmp_path: Path
+) -> None:
+    """By offsets alone it would be taken for the old one, and half its posts never be read."""
+    first = await filled(stages, "standalone", 100)
+    await stages.stop(first)
+    async with stages.anew() as others:
+        await grow(others, 500, 400)
+        others.snapshots.mkdir(parents=True, exist_ok=True)
+        for path in (tmp_path / "snapshots").glob("*.snapshot"):
+            path.rename(others.snapshots / path.name)
+        second = await others.start("standalone")
+        await others.until(lambda: second.store.sizes().posts == 400)
+        assert second.metrics.value("snapshots_refused_total", kind="other_log") == 1
+        assert second.metrics.value("snapshot_restored_posts") == 0
+
+
 async def test_t05_a_consumer_that_dies_is_not_served_from_and_comes_back(stages: Any) -> None:
     """The original's task panics and its process stays ready."""
     replica = await filled(stages, "standalone", 20)

@@ -22,12 +22,14 @@ from thunder import layout, snapshot_format
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 from thunder.metrics import SnapshotMetrics
 from thunder.shares import Share
-from thunder.snapshot import LogBounds, Snapshots
+from thunder.snapshot import LogBounds, Snapshots, Stand
 from thunder.store import PostStore, Query
 
 TOPIC = "foryou.in_network_posts"
 FINGERPRINT = "85051f3c3be65d95"
 POSITIONS = {(TOPIC, 0): 40, (TOPIC, 1): 7}
+STAND = Stand(POSITIONS, {(TOPIC, 0): (39, 12345)})
+NOTHING = Stand({})
 LOG = LogBounds(starts=dict.fromkeys(POSITIONS, 0), ends=dict.fromkeys(POSITIONS, 100))
 
 
@@ -87,9 +89,9 @@ def place(tmp_path: Path) -> Place:
 
 def test_a_restart_answers_the_same_and_knows_where_to_go_on(place: Place) -> None:
     before = place.filled()
-    assert place.snapshots().write(before, POSITIONS)
+    assert place.snapshots().write(before, STAND)
     after = place.store()
-    assert place.snapshots().restore(after, LOG) == POSITIONS
+    assert place.snapshots().restore(after, LOG) == STAND
     assert answers(after) == answers(before)
     assert len(answers(after)[0]) > 500
     assert after.sizes() == before.sizes()
@@ -99,7 +101,7 @@ def test_a_restart_answers_the_same_and_knows_where_to_go_on(place: Place) -> No
 def test_a_restored_store_lives_on(place: Place) -> None:
     """Inserts, deletions, trims, growth and eviction work on what was read."""
     before = place.filled()
-    place.snapshots().write(before, POSITIONS)
+    place.snapshots().write(before, STAND)
     after = place.store()
     place.snapshots().restore(after, LOG)
     for store in (before, after):
@@ -115,9 +117,9 @@ def test_a_restored_store_lives_on(place: Place) -> None:
 
 def test_a_larger_memory_takes_the_snapshot_of_a_smaller_one(place: Place) -> None:
     before = place.filled()
-    place.snapshots().write(before, POSITIONS)
+    place.snapshots().write(before, STAND)
     larger = place.store(posts_max=50_000)
-    assert place.snapshots().restore(larger, LOG) == POSITIONS
+    assert place.snapshots().restore(larger, LOG) == STAND
     fill(larger, place.clock, 20_000, first=10_000)
     assert larger.sizes().posts == 22_000
 
@@ -126,7 +128,7 @@ def test_the_newest_two_stay_and_nothing_else(place: Place) -> None:
     store = place.filled()
     for _ in range(4):
         place.clock.advance_ms(1000)
-        place.snapshots().write(store, POSITIONS)
+        place.snapshots().write(store, STAND)
     names = [path.name for path in place.files()]
     newest_ms = place.clock.now_ms()
     assert names == [f"{TOPIC}-0-of-1-{ms:015d}.snapshot" for ms in (newest_ms - 1000, newest_ms)]
@@ -147,7 +149,7 @@ def section_middles(path: Path) -> list[int]:
 
 
 def test_every_damaged_byte_is_found(place: Place) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     (path,) = place.files()
     whole = path.read_bytes()
     rng = np.random.default_rng(3)
@@ -166,7 +168,7 @@ def test_every_damaged_byte_is_found(place: Place) -> None:
     for count, spot in enumerate(sorted(set(spots)), 1):
         damage(path, spot)
         store = place.store()
-        assert place.snapshots().restore(store, LOG) == {}, f"byte {spot}"
+        assert place.snapshots().restore(store, LOG) == NOTHING, f"byte {spot}"
         assert store.sizes().posts == 0
         assert place.refused("damaged") + place.refused("format") == count
         path.write_bytes(whole)
@@ -177,13 +179,14 @@ def test_one_that_was_cut_off_is_refused_and_the_one_before_is_used(
     place: Place, kept: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = place.filled()
-    place.snapshots().write(store, {(TOPIC, 0): 1, (TOPIC, 1): 1})
+    older = Stand({(TOPIC, 0): 1, (TOPIC, 1): 1})
+    place.snapshots().write(store, older)
     place.clock.advance_ms(1000)
-    place.snapshots().write(store, POSITIONS)
+    place.snapshots().write(store, STAND)
     newest = place.files()[-1]
     newest.write_bytes(newest.read_bytes()[:kept])
     after = place.store()
-    assert place.snapshots().restore(after, LOG) == {(TOPIC, 0): 1, (TOPIC, 1): 1}
+    assert place.snapshots().restore(after, LOG) == older
     assert answers(after) == answers(store)
     assert place.refused("damaged") == 1
     (said,) = [r for r in caplog.records if "refused" in r.message]
@@ -205,23 +208,23 @@ def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
 def test_another_format_is_refused_with_both_versions(
     place: Place, caplog: pytest.LogCaptureFixture
 ) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     (path,) = place.files()
     for version in (0, 2):
         data = bytearray(path.read_bytes())
         struct.pack_into("<Q", data, 8, version)
         path.write_bytes(bytes(data))
-        assert place.snapshots().restore(place.store(), LOG) == {}
+        assert place.snapshots().restore(place.store(), LOG) == NOTHING
     assert place.refused("format") == 2
     reasons = [r.reason for r in caplog.records if hasattr(r, "reason")]
     assert reasons[-1] == "its format is version 2: this build reads 1 only"
 
 
 def test_another_layout_in_memory_is_refused(place: Place) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     (path,) = place.files()
     rewrite(path, lambda about: about.update(layout="0123456789abcdef"))
-    assert place.snapshots().restore(place.store(), LOG) == {}
+    assert place.snapshots().restore(place.store(), LOG) == NOTHING
     assert place.refused("format") == 1
 
 
@@ -233,14 +236,14 @@ def test_the_layout_has_not_changed_unnoticed() -> None:
 
 
 def test_another_share_or_topic_is_refused(place: Place) -> None:
-    place.snapshots(share="0/2").write(place.filled(), POSITIONS)
-    assert place.snapshots().restore(place.store(), LOG) == {}, "the name is another"
+    place.snapshots(share="0/2").write(place.filled(), STAND)
+    assert place.snapshots().restore(place.store(), LOG) == NOTHING, "the name is another"
     (path,) = place.files()
     path.rename(path.with_name(path.name.replace("0-of-2", "0-of-1")))
-    assert place.snapshots().restore(place.store(), LOG) == {}
+    assert place.snapshots().restore(place.store(), LOG) == NOTHING
     path = place.files()[0]
     path.rename(path.with_name(path.name.replace(TOPIC, "foryou.posts")))
-    assert place.snapshots("foryou.posts").restore(place.store(), LOG) == {}
+    assert place.snapshots("foryou.posts").restore(place.store(), LOG) == NOTHING
     assert place.refused("other_share") == 2
 
 
@@ -260,34 +263,34 @@ def test_offsets_that_the_log_does_not_continue_are_refused(
     reason: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     log = LogBounds(
         {(TOPIC, p): at for p, at in starts.items()}, {(TOPIC, p): at for p, at in ends.items()}
     )
     store = place.store()
-    assert place.snapshots().restore(store, log) == {}
+    assert place.snapshots().restore(store, log) == NOTHING
     assert store.sizes().posts == 0
     assert place.refused(kind) == 1
     assert any(reason in getattr(r, "reason", "") for r in caplog.records)
 
 
 def test_the_ends_of_the_log_itself_are_no_gap(place: Place) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     log = LogBounds(dict(POSITIONS), {**POSITIONS, (TOPIC, 2): 5})
-    assert place.snapshots().restore(place.store(), log) == POSITIONS
+    assert place.snapshots().restore(place.store(), log) == STAND
 
 
 def test_settings_that_ask_for_more_than_it_holds_replay_the_topic(place: Place) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     longer = place.store(retention_ms=200_000_000)
-    assert place.snapshots().restore(longer, LOG) == {}
-    assert place.snapshots().restore(place.store(posts_max=500), LOG) == {}
+    assert place.snapshots().restore(longer, LOG) == NOTHING
+    assert place.snapshots().restore(place.store(posts_max=500), LOG) == NOTHING
     assert place.refused("settings") == 2
-    assert place.snapshots().restore(place.store(retention_ms=1_000_000), LOG) == POSITIONS
+    assert place.snapshots().restore(place.store(retention_ms=1_000_000), LOG) == STAND
 
 
 def test_what_a_killed_writer_left_is_removed(place: Place) -> None:
-    place.snapshots().write(place.filled(), POSITIONS)
+    place.snapshots().write(place.filled(), STAND)
     partial = place.directory / f"{TOPIC}-0-of-1-deadbeef.partial"
     partial.write_bytes(b"half")
     place.snapshots().restore(place.store(), LOG)
@@ -302,7 +305,7 @@ from service_kit.clock import SystemClock
 from service_kit.metrics import Metrics
 from thunder.metrics import SnapshotMetrics
 from thunder.shares import WHOLE
-from thunder.snapshot import LogBounds, Snapshots
+from thunder.snapshot import LogBounds, Snapshots, Stand, Stand
 from thunder.store import PostStore
 import numpy as np
 from thunder.layout import ROW
@@ -310,18 +313,18 @@ from thunder.layout import ROW
 clock, metrics = SystemClock(), Metrics("thunder")
 snapshots = Snapshots(Path(sys.argv[1]), "t", WHOLE, clock, SnapshotMetrics(metrics))
 store = PostStore(clock, posts_max=5000)
-assert snapshots.write(store, {("t", 0): 1})
+assert snapshots.write(store, Stand({("t", 0): 1}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 rows = np.zeros(4000, ROW)
 rows["post_id"] = np.arange(1, 4001)
 rows["author_id"], rows["created_at_ms"] = 1 + np.arange(4000) % 9, clock.now_ms()
 assert store.insert(rows, np.zeros(4000, np.uint8)) == {"applied": 4000}
-assert not snapshots.write(store, {("t", 0): 2})
+assert not snapshots.write(store, Stand({("t", 0): 2}))
 assert metrics.value("snapshot_failures_total") == 1
 assert store.sizes().posts == 4000
 after = PostStore(clock, posts_max=5000)
 log = LogBounds({("t", 0): 0}, {("t", 0): 5})
-assert snapshots.restore(after, log) == {("t", 0): 1}, "the one before stays"
+assert snapshots.restore(after, log).positions == {("t", 0): 1}, "the one before stays"
 """
 
 
@@ -341,7 +344,7 @@ def test_a_full_disk_leaves_the_one_before_and_serving_goes_on(tmp_path: Path) -
 
 
 def test_a_snapshot_that_runs_out_of_time_leaves_nothing(place: Place) -> None:
-    assert not place.snapshots().write(place.filled(), POSITIONS, keep_going=lambda: False)
+    assert not place.snapshots().write(place.filled(), STAND, keep_going=lambda: False)
     assert place.files() == []
     assert place.metrics.value("snapshot_failures_total") == 1
 
