@@ -7,14 +7,13 @@ import shutil
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import pytest_asyncio
 from prometheus_client.parser import text_string_to_metric_families
 from real_parts.feed_load import Answer, FeedLoad
 from real_parts.processes import Processes
@@ -30,6 +29,7 @@ VIEWERS = 24
 FOLLOWS_MIN = 15
 ANSWERS_BETWEEN = 20  # of the load, between two restarts
 BACK_S_MAX = 90.0
+SLOW_SHARE_MAX = 0.03  # answers without a part that took its three seconds: a starved machine
 # Two cores run nine processes while models compile: a feed that is slow must not look like one
 # that lost a service, so components may take their time.
 PATIENT = (
@@ -85,7 +85,7 @@ class Pairs:
         await load.until(lambda: load.answered >= wanted, "the load goes on", BACK_S_MAX)
 
     def judge(self, what: str, answers: Sequence[Answer]) -> None:
-        """No request failed, and none did without a service of which one replica was up."""
+        """No request failed, and none found a service away of which one replica was up."""
         failed = [answer.error for answer in answers if answer.feed is None]
         reasons = Counter(
             reason for a in answers if a.feed is not None for reason in a.feed.degraded_reasons
@@ -99,7 +99,9 @@ class Pairs:
         self.figures.append(line)
         print(line, dict(reasons))
         assert not failed, f"{len(failed)} of {len(answers)} failed: {Counter(failed)}"
-        assert not reasons, f"{degraded} of {len(answers)} did without: {dict(reasons)}"
+        lost = {reason for reason in reasons if not reason.endswith(":timeout")}
+        assert not lost, f"{degraded} of {len(answers)} did without: {dict(reasons)}"
+        assert degraded <= SLOW_SHARE_MAX * len(answers), dict(reasons)
 
     def _answered(self, name: str) -> set[tuple[str, ...]]:
         """Kinds of calls that the process has answered with OK since its start."""
@@ -140,9 +142,11 @@ async def followers(settings: ServiceSettings) -> list[int]:
     return sorted(user for user, count in follows.items() if count >= FOLLOWS_MIN)[:VIEWERS]
 
 
-@asynccontextmanager
-async def running_pairs(demo: Path, data_dir: Path) -> AsyncIterator[Pairs]:
-    shutil.copytree(demo, data_dir, ignore=shutil.ignore_patterns("logs"))
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def pairs(demo_run: Any, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Pairs]:
+    """One deployment for a file's tests: it takes half of their time to start."""
+    data_dir = tmp_path_factory.mktemp("pairs") / "data"
+    shutil.copytree(demo_run.data_dir, data_dir, ignore=shutil.ignore_patterns("logs"))
     params = data_dir / "params.toml"
     params.write_text(PARAMS)
     viewers = await followers(ServiceSettings(data_dir=data_dir))
@@ -162,12 +166,9 @@ async def running_pairs(demo: Path, data_dir: Path) -> AsyncIterator[Pairs]:
         for name in ("phoenix-0", "phoenix-1"):
             for service in PHOENIX:
                 await processes.ready(name, service)
-        yield Pairs(processes, viewers)
-
-
-@pytest.fixture
-def start_pairs() -> Callable[[Path, Path], AbstractAsyncContextManager[Pairs]]:
-    return running_pairs
+        found = Pairs(processes, viewers)
+        yield found
+        print("\n" + "\n".join(found.figures))
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 
 from service_kit.settings import ServiceSettings
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+SETTLED_S_MAX = 120.0  # the first feeds of a busy machine are late
 
 ORDER = (
     *("thunder-0", "thunder-1", "phoenix-0", "phoenix-1"),
@@ -22,34 +24,31 @@ def is_settled(load: Any) -> bool:
 
 
 async def test_rolling_restart_of_every_service_loses_no_request(
-    demo_run: Any, tmp_path: Any, start_pairs: Any, read_served: Any
+    pairs: Any, read_served: Any
 ) -> None:
     """Every request is answered whole while each process in turn is ended and started again, and
     what was answered before a SIGTERM stands in the served topic."""
-    data_dir = tmp_path / "data"
-    async with start_pairs(demo_run.data_dir, data_dir) as pairs:
-        async with pairs.load() as load:
-            await load.until(lambda: is_settled(load), "feeds are whole")
-            first, started_s = load.answered, time.monotonic()
-            for name in ORDER:
-                at = load.answered
-                await pairs.restart(name, load)
-                pairs.judge(f"restart of {name}", load.answers[at:])
-            seconds = time.monotonic() - started_s
-        pairs.judge(f"{len(ORDER)} restarts in {seconds:.0f} s", load.answers[first:])
-        for name in ("home-mixer-0", "home-mixer-1"):
-            assert await pairs.processes.terminate(name) == 0
-        answered = {a.feed.request_id for a in load.answers if a.feed.posts}
-        lost = answered - await read_served(ServiceSettings(data_dir=data_dir))
-        assert not lost, f"{len(lost)} of {len(answered)} served feeds are not on record"
+    async with pairs.load() as load:
+        await load.until(lambda: is_settled(load), "feeds are whole", SETTLED_S_MAX)
+        first, started_s, before_exit = load.answered, time.monotonic(), 0
+        for name in ORDER:
+            at = load.answered
+            await pairs.restart(name, load)
+            pairs.judge(f"restart of {name}", load.answers[at:])
+            before_exit = at if name.startswith("home-mixer") else before_exit
+        seconds = time.monotonic() - started_s
+    pairs.judge(f"{len(ORDER)} restarts in {seconds:.0f} s", load.answers[first:])
+    # By then each home_mixer has ended once; the first one's second life writes a moment later.
+    answered = {a.feed.request_id for a in load.answers[:before_exit] if a.feed.posts}
+    lost = answered - await read_served(ServiceSettings(data_dir=pairs.processes.data_dir))
+    assert answered
+    assert not lost, f"{len(lost)} of {len(answered)} served feeds are not on record"
 
 
-async def test_a_replica_killed_outright_costs_no_request(
-    demo_run: Any, tmp_path: Any, start_pairs: Any
-) -> None:
+async def test_a_replica_killed_outright_costs_no_request(pairs: Any) -> None:
     """SIGKILL under load: calls under way are repeated on the other replica."""
-    async with start_pairs(demo_run.data_dir, tmp_path / "data") as pairs, pairs.load() as load:
-        await load.until(lambda: is_settled(load), "feeds are whole")
+    async with pairs.load() as load:
+        await load.until(lambda: is_settled(load), "feeds are whole", SETTLED_S_MAX)
         for name in ("thunder-0", "phoenix-0", "home-mixer-0"):
             at = load.answered
             await pairs.processes.kill(name)
