@@ -50,6 +50,6 @@ ENV PATH=/opt/foryou/bin:$PATH \
 USER 10001:10001
 WORKDIR /data
 STOPSIGNAL SIGTERM
-HEALTHCHECK --interval=10s --timeout=6s --start-period=120s --retries=3 CMD ["foryou", "health"]
+HEALTHCHECK --interval=20s --timeout=6s --start-period=120s --retries=3 CMD ["foryou", "health"]
 ENTRYPOINT ["foryou"]
 CMD ["--help"]
