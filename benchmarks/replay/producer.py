@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 TICK_S = 0.05
 RECORDS_AT_ONCE = 2_000
 RETRY_S = 1.0
-GIVE_UP_S = 180.0  # without one acknowledgement: the broker does not come back
+GIVE_UP_S = 400.0  # without one acknowledgement: the broker does not come back
 
 
 class NotAcknowledgedError(RuntimeError):
