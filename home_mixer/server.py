@@ -96,9 +96,7 @@ class HomeMixerProcess:
     async def start(self) -> None:
         """Opens the store (StoreError when it cannot) and wires the pipeline."""
         settings = self._settings
-        self._store = await open_feature_clients(
-            settings, metrics=self._metrics, clock=self._clock
-        )
+        self._store = await open_feature_clients(settings, metrics=self._metrics, clock=self._clock)
         self._log = await open_sink(settings, metrics=self._metrics)
         ranker = self._channel(settings.phoenix_address, RANKER)
         retrieval = self._channel(settings.retrieval_target, RETRIEVAL)

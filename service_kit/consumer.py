@@ -26,6 +26,7 @@ from service_kit.event_log import (
     EventSource,
     LogUnavailableError,
     Record,
+    TopicError,
     TopicPartition,
 )
 from service_kit.metrics import Metrics
@@ -183,8 +184,8 @@ class Consumer:
         for record in records:
             try:
                 poisons += await self._handler([record])
-            except LogUnavailableError:
-                raise
+            except (OSError, TopicError):
+                raise  # a log, a network, a disk: no record's fault, even where others succeed
             except Exception as error:  # noqa: BLE001 - put aside with its reason
                 failed.append(error)
                 poisons.append(Poison(record, f"{type(error).__name__}: {error}"))

@@ -28,13 +28,13 @@ class RunningCalls(grpc.aio.ServerInterceptor):
     async def intercept_service(
         self,
         continuation: Callable[
-            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]
+            [grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]
         ],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> grpc.RpcMethodHandler[Any, Any]:
+    ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         unary = getattr(handler, "unary_unary", None)  # no handler: gRPC says UNIMPLEMENTED
-        if unary is None or handler_call_details.method.startswith(SIDE_METHODS):
+        if handler is None or unary is None or handler_call_details.method.startswith(SIDE_METHODS):
             return handler
         return grpc.unary_unary_rpc_method_handler(
             self._counted(unary), handler.request_deserializer, handler.response_serializer

@@ -159,7 +159,10 @@ class Snapshots:
         started_s = time.monotonic()
         with path.open("rb", buffering=0) as file:
             about, sections = snapshot_format.read_about(file)
-            stand = self._check(about, store, log)
+            try:
+                stand = self._check(about, store, log)
+            except (KeyError, IndexError, TypeError, AttributeError) as error:
+                raise SnapshotError("format", f"its contents lack a field: {error!r}") from None
             state = _read_state(file, sections, store.posts_max)
         store.adopt(state)
         self._metrics.restored(about["posts"], time.monotonic() - started_s, about["created_ms"])

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAGIC: Final = b"FYTHUNDR"
-FORMAT_VERSION: Final = 1
+FORMAT_VERSION: Final = 2  # 1 knew no marks
 HEAD: Final = struct.Struct("<8sQ")
 TAIL: Final = struct.Struct("<QQ8s")
 CHUNK_BYTES: Final = 4 << 20  # written, read and summed at once: a few milliseconds

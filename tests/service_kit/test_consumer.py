@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -125,6 +125,28 @@ async def test_an_outage_turns_readiness_off_loses_nothing_and_recovers(bench: A
     assert set(collector.values) == {b"a", b"b"}
     assert await bench.source("events.dead").poll(10, 0.0) == [], "an outage is nobody's poison"
     await stop(task)
+
+
+async def test_a_disk_that_fails_now_and_then_makes_no_poison(
+    bench: Any, quick: ConsumerOptions
+) -> None:
+    """Record by record, a write that failed beside one that succeeded is still no record's fault."""
+    written: list[bytes] = []
+    fails = iter([True] * quick.attempts_whole + [False, True] * 5)
+
+    async def handler(records: Sequence[Record]) -> list[Poison]:
+        if next(fails, False):
+            raise OSError(28, "No space left on device")
+        written.extend(record.value for record in records)
+        return []
+
+    bench.write(b"a", b"b", b"c", b"d")
+    consumer = bench.consumer(handler)
+    task = asyncio.create_task(consumer.run())
+    await asyncio.wait_for(consumer.caught_up.wait(), 5)
+    await stop(task)
+    assert set(written) == {b"a", b"b", b"c", b"d"}
+    assert await bench.source("events.dead").poll(10, 0.0) == []
 
 
 async def test_an_outage_fills_no_log_with_equal_tracebacks(

@@ -210,14 +210,22 @@ def test_another_format_is_refused_with_both_versions(
 ) -> None:
     place.snapshots().write(place.filled(), STAND)
     (path,) = place.files()
-    for version in (0, 2):
+    for version in (1, 3):
         data = bytearray(path.read_bytes())
         struct.pack_into("<Q", data, 8, version)
         path.write_bytes(bytes(data))
         assert place.snapshots().restore(place.store(), LOG) == NOTHING
     assert place.refused("format") == 2
     reasons = [r.reason for r in caplog.records if hasattr(r, "reason")]
-    assert reasons[-1] == "its format is version 2: this build reads 1 only"
+    assert reasons[-1] == "its format is version 3: this build reads 2 only"
+
+
+@pytest.mark.parametrize("field", ["positions", "marks", "retention_ms"])
+def test_one_without_a_field_is_refused_and_never_stops_the_start(place: Place, field: str) -> None:
+    place.snapshots().write(place.filled(), STAND)
+    rewrite(place.files()[-1], lambda about: about.pop(field))
+    assert place.snapshots().restore(place.store(), LOG) == NOTHING
+    assert place.refused("format") == 1
 
 
 def test_another_layout_in_memory_is_refused(place: Place) -> None:
