@@ -130,7 +130,7 @@ async def test_an_outage_turns_readiness_off_loses_nothing_and_recovers(bench: A
 async def test_a_disk_that_fails_now_and_then_makes_no_poison(
     bench: Any, quick: ConsumerOptions
 ) -> None:
-    """Record by record, a write that failed beside one that succeeded is still no record's fault."""
+    """Handled one by one, a write that failed beside one that succeeded is no record's fault."""
     written: list[bytes] = []
     fails = iter([True] * quick.attempts_whole + [False, True] * 5)
 
