@@ -120,6 +120,9 @@ class HomeMixerSettings(FeatureStoreSettings):
     breaker_calls_min: int = Field(
         10, ge=1, le=10_000, description="calls in the window below which failures prove nothing"
     )
+    breaker_failures_in_a_row: int = Field(
+        5, ge=1, le=10_000, description="failed calls in a row at which it is left alone as well"
+    )
     breaker_open_seconds: float = Field(
         1.0, ge=0.05, le=300, description="before a dependency that was left alone is asked again"
     )
@@ -151,6 +154,7 @@ class HomeMixerSettings(FeatureStoreSettings):
             window_seconds=self.breaker_window_seconds,
             failure_share=self.breaker_failure_share,
             calls_min=self.breaker_calls_min,
+            failures_in_a_row=self.breaker_failures_in_a_row,
             open_seconds=self.breaker_open_seconds,
             probes=self.breaker_probes,
         )

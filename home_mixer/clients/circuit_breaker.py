@@ -1,7 +1,8 @@
 """Stops asking a dependency that does not answer, so that its time-outs do not burn every feed.
 
-One breaker a dependency. CLOSED: calls pass, and failures are counted over a sliding window. When
-their share is too high it OPENs: calls fail at once with the reason ``circuit_open``. After a while
+One breaker a dependency. CLOSED: calls pass, and failures are counted, in a row and over a sliding
+window. When too many follow one another (it is gone), or their share is too high (it is ill), the
+breaker OPENs: calls fail at once with the reason ``circuit_open``. After a while
 it is HALF_OPEN: one call at a time is made all the same, to probe; enough probes that succeed
 close it, one that fails opens it again. Nobody waits for a probe: it runs beside the feed that
 gave it, which goes on without the dependency as all others do.
@@ -65,6 +66,7 @@ class BreakerLimits:
     window_seconds: float
     failure_share: float  # in (0, 1]: opens at this share of the window's calls
     calls_min: int  # fewer in the window prove nothing
+    failures_in_a_row: int  # open it whatever the window holds of better times
     open_seconds: float
     probes: int  # successes in a row that close it
 
@@ -131,7 +133,7 @@ class Breaker:
         self._window = Window(limits.window_seconds)
         self._changes = 0  # results of calls made before the last change do not count
         self._opened_at_s = 0.0
-        self._successes = 0
+        self._successes = self._failures_in_a_row = 0
         self._budget_s = budget_ms / 1e3
         self._probe: asyncio.Task[None] | None = None
         metrics.state.labels(dependency).set(self.state)
@@ -180,11 +182,15 @@ class Breaker:
             self._count_probe(failed)
             return
         self._window.add(self._clock.monotonic_s(), failed=failed)
-        if failed:
-            calls, failures = self._window.totals()
-            enough = calls >= self._limits.calls_min
-            if enough and failures >= self._limits.failure_share * calls:
-                self._become(State.OPEN)
+        self._failures_in_a_row = self._failures_in_a_row + 1 if failed else 0
+        if failed and self._is_too_much():
+            self._become(State.OPEN)
+
+    def _is_too_much(self) -> bool:
+        limits = self._limits
+        calls, failures = self._window.totals()
+        ill = calls >= limits.calls_min and failures >= limits.failure_share * calls
+        return ill or self._failures_in_a_row >= limits.failures_in_a_row
 
     def _count_probe(self, failed: bool) -> None:
         self._successes += 1
@@ -196,7 +202,7 @@ class Breaker:
     def _become(self, state: State) -> None:
         self.state = state
         self._changes += 1
-        self._successes = 0
+        self._successes = self._failures_in_a_row = 0
         self._opened_at_s = self._clock.monotonic_s()
         self._window.clear()
         self._metrics.state.labels(self.dependency).set(state)

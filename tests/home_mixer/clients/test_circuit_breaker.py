@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -15,7 +16,14 @@ from home_mixer.clients.protocols import StoreError
 from service_kit.clock import ManualClock
 from service_kit.metrics import Metrics
 
-LIMITS = BreakerLimits(window_seconds=5, failure_share=0.5, calls_min=10, open_seconds=1, probes=2)
+LIMITS = BreakerLimits(
+    window_seconds=5,
+    failure_share=0.5,
+    calls_min=10,
+    failures_in_a_row=1_000,  # the window alone decides, but where a test says otherwise
+    open_seconds=1,
+    probes=2,
+)
 BUDGET_MS = 400
 
 
@@ -282,3 +290,28 @@ async def test_answers_to_calls_of_before_do_not_close_or_open_anything(
     with pytest.raises(grpc.aio.AioRpcError):
         await hung
     assert breaker.state is State.HALF_OPEN
+
+
+async def test_one_that_is_gone_is_noticed_however_well_it_did_before(
+    clock: ManualClock, metrics: Metrics, dependency: Dependency
+) -> None:
+    """A hundred good answers of the last seconds must not cost the next fifty feeds a time-out."""
+    limits = replace(LIMITS, failures_in_a_row=5)
+    breaker = Breakers(limits, clock, metrics).to("posts", BUDGET_MS)
+    assert set(await asked(breaker, dependency, 100)) == {"answer"}
+    dependency.error = UNAVAILABLE
+    assert set(await asked(breaker, dependency, 5)) == {"AioRpcError"}
+    assert set(await asked(breaker, dependency, 5)) == {"CircuitOpen"}
+    assert dependency.asked == 105
+
+
+async def test_single_failures_among_good_answers_open_nothing(
+    clock: ManualClock, metrics: Metrics, dependency: Dependency
+) -> None:
+    breaker = Breakers(replace(LIMITS, failures_in_a_row=5), clock, metrics).to("posts", BUDGET_MS)
+    for _ in range(20):
+        dependency.error = UNAVAILABLE
+        await asked(breaker, dependency, 4)
+        dependency.error = None
+        await asked(breaker, dependency, 5)
+    assert breaker.state is State.CLOSED

@@ -16,7 +16,14 @@ from home_mixer.clients.protocols import FeatureClients, RequestInfo, StoreError
 from service_kit.clock import ManualClock
 from service_kit.metrics import Metrics
 
-LIMITS = BreakerLimits(window_seconds=5, failure_share=0.5, calls_min=1, open_seconds=1, probes=1)
+LIMITS = BreakerLimits(
+    window_seconds=5,
+    failure_share=0.5,
+    calls_min=1,
+    failures_in_a_row=1,
+    open_seconds=1,
+    probes=1,
+)
 IDS = np.array([1, 2], np.uint64)
 INFO = RequestInfo(request_id="r", served_at_ms=1, params_hash="h", post_ids=IDS)
 CALLS: dict[str, tuple[str, str, tuple[Any, ...]]] = {
