@@ -24,6 +24,7 @@ class Degraded(Exception):  # noqa: N818 - it reports a state of the answer, not
     """Raised by a component whose answer is partial or missing for a reason that it knows.
 
     reason: a short lower-case word, reported as "<component>:<reason>" ("partial", "unavailable").
+        Several words with commas between them are reported as several reasons.
     output: what the component would have returned (columns, or query fields); it is checked and
         used like any other output. None means that nothing came, and the failure policy applies.
     """

@@ -51,7 +51,7 @@ class Request(Generic[Q]):
     def degraded_reasons(self) -> tuple[str, ...]:
         """Each once, in the order of the stages and their components."""
         reports = (report for stage in self.stages for report in stage.components)
-        reasons = [report.reason for report in reports if report.reason is not None]
+        reasons = [one for r in reports if r.reason is not None for one in _each(r.reason)]
         return tuple(dict.fromkeys([*reasons, *self.extra_reasons]))
 
     async def walk(self) -> tuple[CandidateTable, CandidateTable]:
@@ -252,3 +252,9 @@ class _StageTimer:
 
 def _replaced(query: Q, fields: dict[str, object]) -> Q:
     return cast(Q, dataclasses.replace(cast(Any, query), **fields))
+
+
+def _each(reason: str) -> list[str]:
+    """`A:x,y` is `A:x` and `A:y`: what is counted by reason then stays a short list."""
+    component, _, words = reason.partition(":")
+    return [f"{component}:{word}" for word in words.split(",")]

@@ -14,7 +14,7 @@ class ThunderMetrics:
 
     def __init__(self, metrics: Metrics) -> None:
         self.requests = metrics.counter(
-            "requests_total", "Queries by kind (posts, videos) and gRPC status", ["kind", "status"]
+            "requests_total", "Queries by kind (posts, videos) and gRPC status", ["kind", "code"]
         )
         self.request_seconds = metrics.histogram(
             "request_seconds", "Time from request to encoded answer", ["kind"]

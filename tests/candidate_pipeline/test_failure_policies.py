@@ -187,6 +187,16 @@ def test_a_partial_answer_is_used_and_its_reason_told(kit: Any, run: Any) -> Non
     assert result.degraded_reasons == ("Half:partial",)
 
 
+def test_several_reasons_of_one_component_are_told_one_by_one(kit: Any, run: Any) -> None:
+    def partial(query: Any) -> Any:
+        raise Degraded("half_gone,half_late", {"id": [9]})
+
+    source = kit.source("Half", writes={"id"}, fetch=partial, on_failure=FailurePolicy.FAIL_REQUEST)
+    result = run(kit.pipeline(sources=[source]).execute(kit.Ask()))
+    assert _ids(result) == [9]
+    assert result.degraded_reasons == ("Half:half_gone", "Half:half_late")
+
+
 def test_a_partial_answer_is_checked_like_any_other(kit: Any, run: Any) -> None:
     def partial(query: Any) -> Any:
         raise Degraded("partial", {"author": [9]})

@@ -79,7 +79,7 @@ async def test_bad_requests_name_field_limit_and_size(serve: Any) -> None:
             code, details = await refused(served.ask(**fields))
             assert code == grpc.StatusCode.INVALID_ARGUMENT
             assert message in details
-        limits = served.metrics.value("requests_total", kind="posts", status="INVALID_ARGUMENT")
+        limits = served.metrics.value("requests_total", kind="posts", code="INVALID_ARGUMENT")
         assert limits == len(cases)
 
 
@@ -130,7 +130,7 @@ async def test_beyond_capacity_calls_are_refused_at_once(serve: Any) -> None:
                 code = await first_refusal(served)
         assert code == grpc.StatusCode.RESOURCE_EXHAUSTED
         assert [answer.partial for answer in await asyncio.gather(*running)] == [False] * 3
-        refusals = served.metrics.value("requests_total", kind="posts", status="RESOURCE_EXHAUSTED")
+        refusals = served.metrics.value("requests_total", kind="posts", code="RESOURCE_EXHAUSTED")
         assert refusals >= 1
 
 

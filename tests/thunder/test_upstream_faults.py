@@ -385,8 +385,8 @@ async def test_t24_one_request_counts_once_under_its_own_kind(serve: Any) -> Non
         await served.ask(is_video_request=True)
         await served.ask(is_video_request=True)
         count = served.metrics.value
-        assert count("requests_total", kind="posts", status="OK") == 1
-        assert count("requests_total", kind="videos", status="OK") == 2
+        assert count("requests_total", kind="posts", code="OK") == 1
+        assert count("requests_total", kind="videos", code="OK") == 2
 
 
 def test_readers_and_a_writer_take_turns() -> None:
