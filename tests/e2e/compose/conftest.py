@@ -133,9 +133,10 @@ def site_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     site = directory / "site"
     with zipfile.ZipFile(wheel) as packed:
         packed.extractall(site)
-    for place in (site, *site.rglob("*"), *site.parents):
-        if place.is_relative_to(directory.parent.parent):
-            place.chmod(0o755 if place.is_dir() else 0o644)
+    for place in site.rglob("*"):
+        place.chmod(0o755 if place.is_dir() else 0o644)
+    open_to_all(site)
+    open_to_all(directory)
     return site
 
 
