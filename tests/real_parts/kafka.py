@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from real_parts.server import Server
 
 JARS_DEFAULT = Path.home() / ".cache" / "foryou" / "kafka"
 HOW_TO_GET_IT = (
@@ -24,7 +25,6 @@ HOW_TO_GET_IT = (
 )
 CLUSTER_ID = "Zm9yeW91LXRlc3RzLWtmaw"  # any base64 of 16 bytes
 START_SECONDS_MAX = 180.0  # a start takes 3 s; the bound is for a machine that does much else
-STOP_SECONDS_MAX = 30.0
 HEAP = "-Xmx512m"
 
 
@@ -47,27 +47,22 @@ def free_ports(count: int) -> list[int]:
             item.close()
 
 
-class Broker:
+class Broker(Server):
     """One broker (and controller). `start` returns once it accepts connections."""
 
     def __init__(
         self, directory: Path, node: int, ports: tuple[int, int], voters: str, replicas: int
     ) -> None:
+        super().__init__()
         self.directory = directory
         self.port, self._controller_port = ports
         self._node, self._voters, self._replicas = node, voters, replicas
-        self._process: subprocess.Popen[bytes] | None = None
         self._settings = directory / "server.properties"
         self._log = directory / "broker.log"
 
     @property
     def address(self) -> str:
         return f"127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "the broker was not started"
-        return self._process.pid
 
     def format(self, extra: dict[str, str]) -> None:
         """Prepares the data directory, once."""
@@ -128,32 +123,6 @@ class Broker:
                     return
             time.sleep(0.05)
         raise AssertionError(f"no broker at {self.address}: {self._log.read_text()[-4000:]}")
-
-    def stop(self) -> None:
-        """SIGTERM: a controlled shutdown."""
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        """SIGKILL: nothing is said, nothing is flushed."""
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 class KafkaCluster:

@@ -6,44 +6,37 @@ three masters that share the slots, for what must also hold on Redis Cluster.
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import subprocess
 import time
 from pathlib import Path
 
 from real_parts.kafka import free_ports
+from real_parts.server import Server
 
 HOW_TO_GET_IT = (
     "needs redis-server on the PATH (Debian: apt-get install redis-server), or REDIS_URL of a "
     "running one whose database may be emptied"
 )
 START_SECONDS_MAX = 20.0
-STOP_SECONDS_MAX = 10.0
 
 
 def available() -> bool:
     return shutil.which("redis-server") is not None
 
 
-class RedisServer:
+class RedisServer(Server):
     """One server; `with RedisServer(directory) as redis:` uses `redis.url`."""
 
     def __init__(self, directory: Path, *flags: str) -> None:
+        super().__init__()
         self.port = free_ports(1)[0]
         self.directory = directory
         self._flags = flags
-        self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
-
-    @property
-    def pid(self) -> int:
-        assert self._process is not None, "the server was not started"
-        return self._process.pid
 
     def start(self) -> None:
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -69,30 +62,6 @@ class RedisServer:
         """What `redis-cli` prints."""
         cli = ["redis-cli", "-h", "127.0.0.1", "-p", str(self.port), *words]
         return subprocess.run(cli, capture_output=True, text=True, timeout=30).stdout
-
-    def stop(self) -> None:
-        self._end(signal.SIGTERM)
-
-    def kill(self) -> None:
-        self._end(signal.SIGKILL)
-
-    def pause(self) -> None:
-        os.kill(self.pid, signal.SIGSTOP)
-
-    def resume(self) -> None:
-        os.kill(self.pid, signal.SIGCONT)
-
-    def _end(self, number: signal.Signals) -> None:
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.send_signal(signal.SIGCONT)
-        process.send_signal(number)
-        try:
-            process.wait(STOP_SECONDS_MAX)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
     def __enter__(self) -> RedisServer:
         self.start()
