@@ -37,6 +37,30 @@ class PostBatch:
     status_dead: list[int] = field(default_factory=list)
     passed_over: dict[str, int] = field(default_factory=dict)
 
+    def take_post(
+        self, post: events_pb2.PostCreate | events_pb2.InNetworkCreate, *, is_video: bool
+    ) -> None:
+        """Adds a created post as either topic has it. Raises ValueError for an id of 0."""
+        check_ids(post.post_id, post.author_id)
+        self.rows.append(
+            (
+                post.post_id,
+                post.author_id,
+                post.created_at_ms,
+                post.in_reply_to_post_id,
+                post.in_reply_to_user_id,
+                post.reposted_post_id,
+                post.reposted_user_id,
+                post.conversation_id,
+            )
+        )
+        is_reply = post.in_reply_to_post_id or post.in_reply_to_user_id
+        self.row_flags.append(
+            (REPLY if is_reply else 0)
+            | (REPOST if post.reposted_post_id else 0)
+            | (VIDEO if is_video else 0)
+        )
+
     def posts(self) -> NDArray[np.void]:
         """[n] ROW."""
         return np.array(self.rows, ROW)
@@ -69,35 +93,15 @@ def decode_batch(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
 
 
 def _take_create(batch: PostBatch, event: events_pb2.PostEvent) -> None:
-    post = event.create
-    check_ids(post.post_id, post.author_id)
-    batch.rows.append(
-        (
-            post.post_id,
-            post.author_id,
-            post.created_at_ms,
-            post.in_reply_to_post_id,
-            post.in_reply_to_user_id,
-            post.reposted_post_id,
-            post.reposted_user_id,
-            post.conversation_id,
-        )
-    )
-    batch.row_flags.append(post_flags(post))
+    batch.take_post(event.create, is_video=is_video(event.create))
 
 
-def post_flags(post: events_pb2.PostCreate) -> int:
-    """REPLY, REPOST and VIDEO bits of a created post."""
-    flags = 0
-    if post.in_reply_to_post_id or post.in_reply_to_user_id:
-        flags |= REPLY
-    if post.reposted_post_id:
-        flags |= REPOST
-    if len(post.media) == 1:
-        only = post.media[0]
-        if only.kind == events_pb2.Media.KIND_VIDEO and only.duration_ms >= VIDEO_MS_MIN:
-            flags |= VIDEO
-    return flags
+def is_video(post: events_pb2.PostCreate) -> bool:
+    """Whether its only medium is a video that is long enough."""
+    if len(post.media) != 1:
+        return False
+    only = post.media[0]
+    return only.kind == events_pb2.Media.KIND_VIDEO and only.duration_ms >= VIDEO_MS_MIN
 
 
 def _take_delete(batch: PostBatch, event: events_pb2.PostEvent) -> None:

@@ -19,7 +19,7 @@ from service_kit.dead_letters import Poison
 from service_kit.event_log import Entry, Record, event_key
 from service_kit.partitions import hashes_of, partition_of
 from thunder.events import PostBatch, RowTuple, check_ids
-from thunder.layout import REPLY, REPOST, VIDEO
+from thunder.layout import VIDEO
 from thunder.shares import answering_authors
 
 STATUSES_PER_RECORD_MAX: Final = 10_000  # at 21 bytes each a fifth of a record's limit
@@ -116,25 +116,7 @@ def _encode_statuses(batch: PostBatch, begin: int, end: int) -> bytes:
 
 
 def _take_create(batch: PostBatch, post: events_pb2.InNetworkCreate) -> None:
-    check_ids(post.post_id, post.author_id)
-    batch.rows.append(
-        (
-            post.post_id,
-            post.author_id,
-            post.created_at_ms,
-            post.in_reply_to_post_id,
-            post.in_reply_to_user_id,
-            post.reposted_post_id,
-            post.reposted_user_id,
-            post.conversation_id,
-        )
-    )
-    flags = VIDEO if post.has_video else 0
-    if post.in_reply_to_post_id or post.in_reply_to_user_id:
-        flags |= REPLY
-    if post.reposted_post_id:
-        flags |= REPOST
-    batch.row_flags.append(flags)
+    batch.take_post(post, is_video=post.has_video)
 
 
 def _take_statuses(batch: PostBatch, statuses: Sequence[events_pb2.InNetworkStatus]) -> None:
