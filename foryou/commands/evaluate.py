@@ -40,6 +40,12 @@ def kuairand(
         Path | None,
         typer.Option(help="Write a Parquet of user_id, video_id, time_ms and p_<action>."),
     ] = None,
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Keep the checkpoint there, with evaluation.parquet and evaluation.json beside it."
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Step budget of the training.", min=1)] = None,
     seconds: Annotated[float | None, typer.Option(help="Time budget of the training.")] = None,
@@ -58,6 +64,8 @@ def kuairand(
         raise UsageError(f"--test {test} is no file")
     if predictions is not None and predictions.is_dir():
         raise UsageError(f"--predictions {predictions} is a directory; expected a file to write")
+    if keep is not None and keep.exists() and not keep.is_dir():
+        raise UsageError(f"--keep {keep} is a file; expected a directory to make or to add to")
     from phoenix.evaluation.kuairand import run
     from phoenix.evaluation.kuairand_report import format_table
 
@@ -69,6 +77,7 @@ def kuairand(
         seed=seed,
         steps=steps,
         seconds=seconds,
+        checkpoint_dir=keep,
         progress=ProgressLines("ranker", sys.stderr),
     )
     print(json.dumps(result) if as_json else format_table(result))

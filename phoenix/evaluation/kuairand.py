@@ -20,8 +20,11 @@ from numpy.typing import NDArray
 
 from phoenix.config import RankerConfig
 from phoenix.data.impressions import Impressions
+from phoenix.evaluation.kept import write_evaluation
 from phoenix.evaluation.kuairand_data import ACTIONS, OUR_ACTIONS, KuaiRand, Rows, load, load_test
+from phoenix.evaluation.kuairand_kept import evaluated_rows
 from phoenix.evaluation.kuairand_report import measure
+from phoenix.evaluation.kuairand_statics import load_statics
 from phoenix.evaluation.predict import predict_rows
 from phoenix.training import train_ranker
 from phoenix.training_options import Progress, TrainingOptions
@@ -70,7 +73,8 @@ def run(
 ) -> dict[str, Any]:
     """Train, predict, measure; returns a JSON-ready result (nan becomes None).
 
-    `steps` or `seconds` bound the training (default STEPS). `checkpoint_dir` keeps the model.
+    `steps` or `seconds` bound the training (default STEPS). `checkpoint_dir` keeps the model and
+    what `phoenix.evaluation.kept` says.
     ValueError: a missing file or column, or a test file without outcomes for `online`.
     """
     split = make_split(load(data_dir), data_dir, test_file)
@@ -93,6 +97,11 @@ def run(
         "total_seconds": round(time.monotonic() - started, 1),
         "model_version": trained.model_version,
     }
+    if checkpoint_dir is not None:
+        seen = _with_test_history(split, online)
+        statics = load_statics(data_dir)
+        rows = evaluated_rows(seen, split.test, statics, probabilities, probabilities)
+        write_evaluation(checkpoint_dir, rows, result)
     return result
 
 
@@ -161,6 +170,14 @@ def predict_test(checkpoint_dir: Path, split: Split, online: bool) -> NDArray[np
     order = Impressions.sort_order(split.test.user_ids, split.test.time_ms)
     in_file_order[order] = probabilities
     return in_file_order
+
+
+def _with_test_history(split: Split, online: bool) -> Impressions:
+    """Everything that may stand in a test row's history."""
+    if not online:
+        return split.impressions
+    test = split.test.impressions(weight=1.0, in_history=True)
+    return Impressions.concat([split.impressions, test])
 
 
 def write_predictions(path: Path, test: Rows, probabilities: NDArray[np.float64]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from phoenix import metrics
 from phoenix.data.impressions import Impressions
-from phoenix.evaluation.baselines import Rates
+from phoenix.evaluation.baselines.rates import Rates
 from phoenix.evaluation.kuairand_data import ACTIONS, HISTORY_COLUMNS, Rows
 
 PRIMARY_ACTION = "long_view"

@@ -12,7 +12,7 @@ import pytest
 from phoenix import metrics
 from phoenix.config import ranker_preset
 from phoenix.evaluation import kuairand, kuairand_data
-from phoenix.evaluation.baselines import SMOOTHING, Rates
+from phoenix.evaluation.baselines.rates import SMOOTHING, Rates
 from phoenix.evaluation.kuairand_report import format_table, measure
 
 OUTCOMES = [column for column, _ in kuairand_data.ACTIONS.values()]
