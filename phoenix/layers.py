@@ -8,6 +8,9 @@ configured type with float32 sums.
     N(x) = scale · x / rms(x),  attention scores = 30 · tanh(q·k / √K / 30),  softmax in float32
     ffn(x) = (gelu(x W_gate) ⊙ x W_value) W_out
 
+`BlockStyle` turns off what the original has and others do without: the norms behind each half
+(N2, N4), the soft cap, the rotation.
+
 Source: the original's `phoenix/grok.py` (2026-01) by its behaviour. Deviation: its matrices and
 norm scales start at 0, which leaves every parameter of the block without gradient for ever
 (weakness P2); here matrices start at fan-in variance and scales at 1.
@@ -15,13 +18,14 @@ norm scales start at 0, which leaves every parameter of the block without gradie
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple, Protocol
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
 
-from phoenix.config import ModelConfig
 from phoenix.initialise import Constant, Normal
 
 Array = jax.Array
@@ -90,6 +94,37 @@ def soft_cap(scores: Array) -> Array:
     return SOFT_CAP * jnp.tanh(scores / SOFT_CAP)
 
 
+Drop = Callable[[Literal["residual", "hidden", "attention"], Array], Array]  # by site, in training
+
+
+class BlockSizes(Protocol):
+    """What a block reads of a model's configuration."""
+
+    @property
+    def heads(self) -> int: ...
+    @property
+    def kv_heads(self) -> int: ...
+    @property
+    def key_size(self) -> int: ...
+    @property
+    def widening(self) -> float: ...
+    @property
+    def compute_dtype(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class BlockStyle:
+    """Choices within the block; the defaults are the original's."""
+
+    norm: Literal["sandwich", "pre"] = "sandwich"  # pre: no norm behind attention and ffn
+    soft_cap: bool = True
+    rotary: bool = True
+    residual_scale: float = 1.0  # of the initial matrices that write to the residual stream
+
+
+ORIGINAL_STYLE = BlockStyle()
+
+
 class KeysValues(NamedTuple):
     """One layer's context: keys rotated by their distance to the candidates, and values."""
 
@@ -100,25 +135,45 @@ class KeysValues(NamedTuple):
 class Block(hk.Module):
     """One layer; encode the context once, then any number of candidates against it."""
 
-    def __init__(self, config: ModelConfig, name: str) -> None:
+    def __init__(self, config: BlockSizes, name: str, style: BlockStyle = ORIGINAL_STYLE) -> None:
         super().__init__(name=name)
-        self._config = config
+        self._config, self._style = config, style
 
     def keys_values(self, context: Array, positions: Array) -> KeysValues:
         """Context [B, T, D] at positions [T] → its keys and values (all the last layer needs)."""
         normed = self._norm("norm_attention_in", context)
         return self._keys_values(normed, positions)
 
-    def encode(self, context: Array, positions: Array, mask: Array) -> tuple[Array, KeysValues]:
-        """Context [B, T, D] under mask [B, T, T] (query, key) → next context, keys and values."""
+    def encode(
+        self, context: Array, positions: Array, mask: Array, drop: Drop | None = None
+    ) -> tuple[Array, KeysValues]:
+        """Context [B, T, D] under mask [B, T, T] (query, key) → next context, keys and values.
+
+        `drop` hides values in training; serving passes none.
+        """
         normed = self._norm("norm_attention_in", context)
         keys_values = self._keys_values(normed, positions)
-        query = rotate(self._queries(normed), positions)
-        grouped = self._grouped(query)
-        scores = contract("btgrk,bsgk->bgrts", grouped, keys_values.keys, self._dtype)
-        weights = self._softmax(scores, mask[:, None, None])
-        mixed = contract("bgrts,bsgk->btgrk", weights, keys_values.values, self._dtype)
-        return self._residual(context, mixed), keys_values
+        query = self._rotated(self._queries(normed), positions)
+        mixed = self._attend(query, keys_values, mask, drop)
+        return self._residual(context, mixed, drop), keys_values
+
+    def _attend(self, query: Array, context: KeysValues, mask: Array, drop: Drop | None) -> Array:
+        """Query [B, T, H, K] over context [B, S, G, K] under mask [B, T, S] → [B, T, G, R, K].
+
+        Heads are folded into the batch axis: on CPU that is 2.5 times as fast as five axes.
+        """
+        batch, length = query.shape[:2]
+        groups, size = self._config.kv_heads, self._config.key_size
+        grouped = jnp.moveaxis(self._grouped(query), 1, 3)  # [B, G, R, T, K]
+        repeats = grouped.shape[2]
+        folded = grouped.reshape(batch * groups, repeats * length, size)
+        keys, values = (_fold_heads(x) for x in context)  # [B G, S, K]
+        scores = contract("bqk,bsk->bqs", folded, keys, self._dtype)
+        by_head = scores.reshape(batch, groups * repeats, length, -1)
+        weights = self._softmax(by_head, mask[:, None])
+        weights = weights if drop is None else drop("attention", weights)
+        mixed = contract("bqs,bsk->bqk", weights.reshape(scores.shape), values, self._dtype)
+        return jnp.moveaxis(mixed.reshape(batch, groups, repeats, length, size), 3, 1)
 
     def score(self, candidates: Array, context: KeysValues, context_mask: Array) -> Array:
         """Candidates [B, C, D] → [B, C, D]; each sees the context (mask [B, T]) and itself.
@@ -146,8 +201,11 @@ class Block(hk.Module):
     def _keys_values(self, normed: Array, positions: Array | None) -> KeysValues:
         c = self._config
         keys = self._heads("key", normed, c.kv_heads)
-        keys = keys if positions is None else rotate(keys, positions)
+        keys = keys if positions is None else self._rotated(keys, positions)
         return KeysValues(keys, self._heads("value", normed, c.kv_heads))
+
+    def _rotated(self, x: Array, positions: Array) -> Array:
+        return rotate(x, positions) if self._style.rotary else x
 
     def _queries(self, normed: Array) -> Array:
         return self._heads("query", normed, self._config.heads)
@@ -162,18 +220,28 @@ class Block(hk.Module):
         return query.reshape(*query.shape[:-2], c.kv_heads, c.heads // c.kv_heads, c.key_size)
 
     def _softmax(self, scores: Array, mask: Array) -> Array:
-        scaled = soft_cap(scores * self._config.key_size**-0.5)
+        scaled = scores * self._config.key_size**-0.5
+        scaled = soft_cap(scaled) if self._style.soft_cap else scaled
         return jax.nn.softmax(jnp.where(mask, scaled, MASKED), axis=-1)
 
-    def _residual(self, x: Array, mixed: Array) -> Array:
+    def _residual(self, x: Array, mixed: Array, drop: Drop | None = None) -> Array:
         """Second half of the block: output projection and gated feed-forward layer."""
         flat = mixed.reshape(*mixed.shape[:2], self._config.heads * self._config.key_size)
-        x = x + self._norm("norm_attention_out", self._linear("output", flat, x.shape[-1]))
+        x = x + self._written("norm_attention_out", "output", flat, x.shape[-1], drop)
         normed = self._norm("norm_ffn_in", x)
-        hidden = ffn_width(self._config.width, self._config.widening)
+        hidden = ffn_width(x.shape[-1], self._config.widening)
         gate = jax.nn.gelu(self._linear("ffn_gate", normed, hidden), approximate=True)
         gated = gate * self._linear("ffn_value", normed, hidden)
-        return x + self._norm("norm_ffn_out", self._linear("ffn_output", gated, x.shape[-1]))
+        gated = gated if drop is None else drop("hidden", gated)
+        return x + self._written("norm_ffn_out", "ffn_output", gated, x.shape[-1], drop)
+
+    def _written(self, norm: str, name: str, x: Array, size: int, drop: Drop | None) -> Array:
+        """What one half adds to the residual stream."""
+        scale = self._style.residual_scale
+        added = matmul(x, fan_in_matrix(name, x.shape[-1], size, scale), self._dtype)
+        if self._style.norm == "sandwich":
+            added = self._norm(norm, added)
+        return added if drop is None else drop("residual", added)
 
     def _linear(self, name: str, x: Array, size: int) -> Array:
         return matmul(x, fan_in_matrix(name, x.shape[-1], size), self._dtype)
@@ -182,9 +250,9 @@ class Block(hk.Module):
         return rms_norm(x, norm_scale(name, x.shape[-1]))
 
 
-def fan_in_matrix(name: str, inputs: int, outputs: int) -> Array:
-    """A matrix parameter of the enclosing module, variance 1 / inputs."""
-    return hk.get_parameter(name, (inputs, outputs), jnp.float32, Normal(inputs**-0.5))
+def fan_in_matrix(name: str, inputs: int, outputs: int, scale: float = 1.0) -> Array:
+    """A matrix parameter of the enclosing module, variance scale² / inputs."""
+    return hk.get_parameter(name, (inputs, outputs), jnp.float32, Normal(scale * inputs**-0.5))
 
 
 def norm_scale(name: str, width: int) -> Array:
@@ -198,6 +266,11 @@ def bias(name: str, width: int) -> Array:
 def table(name: str, rows: int, width: int) -> Array:
     """A small vocabulary's embeddings (surfaces, buckets), variance 1 / width."""
     return hk.get_parameter(name, (rows, width), jnp.float32, Normal(width**-0.5))
+
+
+def _fold_heads(x: Array) -> Array:
+    """[B, S, G, K] → [B · G, S, K]."""
+    return jnp.moveaxis(x, 2, 1).reshape(-1, x.shape[1], x.shape[3])
 
 
 def _precision(dtype: str) -> Any:
