@@ -14,6 +14,7 @@ from typing import Any, Literal, Self
 from service_kit.action_list import ACTION_LIST_VERSION, MODEL_ACTIONS
 
 NUM_SURFACES = 16  # categories of the original's product surface table
+_ALWAYS_STORED = frozenset({"action_names", "action_list_version"})  # they say what outputs mean
 MAX_HASHES = 2  # hash functions with published constants (upstream, May 2026)
 
 
@@ -73,18 +74,22 @@ class ModelConfig:
 
     @classmethod
     def from_json(cls, text: str) -> Self:
-        """Read what `to_json` wrote. ValueError: another model's, or unknown or missing fields."""
+        """Read what `to_json` wrote; fields that came later are at their defaults.
+
+        ValueError: another model's configuration, or fields that this release does not know.
+        """
         values: dict[str, Any] = json.loads(text)
         model = values.pop("model", None)
         _require(model == cls.__name__, f"expected the configuration of a {cls.__name__}: {model}")
-        expected = {field.name for field in fields(cls)}
+        known = {field.name for field in fields(cls)}
+        unknown, missing = set(values) - known, _ALWAYS_STORED - set(values)
         _require(
-            set(values) == expected,
-            f"configuration fields differ: unknown {sorted(set(values) - expected)}, "
-            f"missing {sorted(expected - set(values))}; train again or use the matching release",
+            not unknown and not missing,
+            f"configuration fields differ: unknown {sorted(unknown)}, missing {sorted(missing)}; "
+            "train again or use the matching release",
         )
-        values["action_names"] = tuple(values["action_names"])
-        config = cls(**values)
+        # A field that is younger than the checkpoint has a default that keeps what it did.
+        config = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
         _require(
             config.action_list_version == ACTION_LIST_VERSION,
             f"trained on action list version {config.action_list_version}, this program speaks "

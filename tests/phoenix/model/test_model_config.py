@@ -58,6 +58,17 @@ def test_unknown_fields_and_other_models_are_refused():
         RetrievalConfig.from_json(json.dumps(values))
 
 
+def test_a_checkpoint_older_than_a_field_is_read_with_its_default():
+    """Every shipped and trained checkpoint would be lost with each new choice."""
+    config = ranker_preset("nano")
+    values = json.loads(config.to_json())
+    del values["profile_channels"]
+    assert RankerConfig.from_json(json.dumps(values)) == config
+    del values["action_names"]
+    with pytest.raises(ValueError, match="missing.*action_names"):
+        RankerConfig.from_json(json.dumps(values))
+
+
 def test_unknown_presets_list_the_known_ones():
     with pytest.raises(ValueError, match="nano, demo, mid"):
         ranker_preset("huge")
