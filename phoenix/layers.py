@@ -94,7 +94,9 @@ def soft_cap(scores: Array) -> Array:
     return SOFT_CAP * jnp.tanh(scores / SOFT_CAP)
 
 
-Drop = Callable[[Literal["residual", "hidden", "attention"], Array], Array]  # by site, in training
+# Hides values in training: (site, values) → values; the block's sites are residual (what it
+# writes), hidden (of the feed-forward layer) and attention (weights).
+Drop = Callable[[str, Array], Array]
 
 
 class BlockSizes(Protocol):
