@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from foryou.commands.evaluate_sequential import EXAMPLES as SEQUENTIAL_EXAMPLES
+from foryou.commands.evaluate_sequential import sequential
 from foryou.errors import UsageError
 from foryou.progress import ProgressLines
 
@@ -17,14 +19,12 @@ KUAIRAND_EXAMPLES = "Example: foryou eval kuairand --data kuairand_pure --json"
 
 def app() -> typer.Typer:
     """One command a data set."""
-    group = typer.Typer(help="Measure the ranker on real data.", no_args_is_help=True)
-    group.callback()(_group)  # keeps `kuairand` a sub-command while it is the only one
+    group = typer.Typer(
+        help="Measure ranking and recommendation on real data.", no_args_is_help=True
+    )
     group.command("kuairand", epilog=KUAIRAND_EXAMPLES)(kuairand)
+    group.command("sequential", epilog=SEQUENTIAL_EXAMPLES)(sequential)
     return group
-
-
-def _group() -> None:
-    """Measure the ranker on real data."""
 
 
 def kuairand(
