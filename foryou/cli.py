@@ -1,4 +1,4 @@
-"""The `foryou` command: demo, serve, topics, feed, health, score, train, eval, bench.
+"""The `foryou` command: demo, serve, topics, feed, health, score, train, eval, report, bench.
 
 Exit codes: 0 done, 1 failed, 2 called wrongly. Errors are one line; `foryou --debug …` shows the
 traceback too. What a command needs (JAX, numba, gRPC) is imported when it runs, so that `--help`
@@ -15,7 +15,7 @@ from typing import Annotated
 
 import typer
 
-from foryou.commands import bench, demo, evaluate, feed, health, score, topics, train
+from foryou.commands import bench, demo, evaluate, feed, health, report, score, topics, train
 from foryou.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from service_kit.signals import leave_on_signals
 
@@ -45,6 +45,7 @@ def build_app(*, serve_flags: bool) -> typer.Typer:
     app.command("score", epilog=score.EXAMPLES)(score.score)
     app.add_typer(train.app(), name="train")
     app.add_typer(evaluate.app(), name="eval")
+    app.command("report", epilog=report.EXAMPLES)(report.report)
     app.add_typer(bench.app(), name="bench")
     return app
 

@@ -1,0 +1,106 @@
+"""How good the predictions are: every head's metrics, beside the baselines of the same run."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from phoenix import metrics
+from phoenix.report import pictures, statistics
+from phoenix.report.comparison import Comparison, comparisons
+from phoenix.report.html import Section, grid, heading, paragraph, picture, table
+from phoenix.report.judged import MAKE_ONE, Judged
+from phoenix.report.wording import count, estimate, number
+
+HEADER = (
+    "head", "positives", "share", "mean prediction", "AUC ± s.e.", "GAUC ± s.e.", "log loss",
+    "calibration error", "before calibration",
+)  # fmt: skip
+TEXT = (
+    "AUC: does a row with the action score above one without, over all rows. GAUC: the same within "
+    "one viewer, weighted by the viewer's positives; it alone says whether the order of a feed is "
+    "right. Calibration error: mean distance between predicted and observed shares, in bins of "
+    "equal size. ±: one standard error."
+)
+
+
+class Head(NamedTuple):
+    """The metrics of one action; nan where one label only is there."""
+
+    action: str
+    positives: int
+    share: float
+    predicted: float
+    auc: metrics.Estimate
+    gauc: metrics.Estimate
+    log_loss: float
+    error: float
+    error_before: float
+
+
+def quality(judged: Judged | None) -> Section:
+    """The table of heads, and one picture for each measure that baselines share."""
+    anchor, title = "quality", "Quality"
+    if judged is None:
+        return Section(anchor, title, missing=(f"No figures of quality: {MAKE_ONE}.",))
+    rows = [_row(head, judged) for head in heads(judged)]
+    viewers = count(len(np.unique(judged.rows.viewer_ids)))
+    body = [
+        paragraph(judged.origin),
+        table(HEADER, rows, caption=f"{count(len(judged))} rows of {viewers} viewers"),
+        paragraph(TEXT),
+    ]
+    found = comparisons(judged.result)
+    if found:
+        body += [heading("Beside the baselines of the same run"), grid(map(_picture, found))]
+    return Section(anchor, title, "\n".join(body), () if found else (NO_BASELINES,))
+
+
+NO_BASELINES = (
+    "No baselines: the rows were judged without any. foryou eval kuairand measures popularity, "
+    "rates, a factorisation machine and boosted trees on the same rows."
+)
+
+
+def heads(judged: Judged) -> list[Head]:
+    """Every action whose outcomes are known, in the model's order."""
+    return [_head(judged, action) for action in judged.actions]
+
+
+def _head(judged: Judged, action: str) -> Head:
+    labels, served = judged.labels(action), judged.served(action)
+    return Head(
+        action=action,
+        positives=int(labels.sum()),
+        share=float(labels.mean()),
+        predicted=float(served.mean()),
+        auc=metrics.auc_estimate(labels, served),
+        gauc=metrics.gauc_estimate(judged.rows.viewer_ids, labels, served),
+        log_loss=metrics.log_loss(labels, served),
+        error=statistics.reliability(labels, served).error,
+        error_before=statistics.reliability(labels, judged.raw(action)).error,
+    )
+
+
+def _row(head: Head, judged: Judged) -> tuple[str, ...]:
+    before = number(head.error_before) if judged.is_calibrated else "–"
+    return (
+        head.action, count(head.positives), number(head.share), number(head.predicted),
+        estimate(*head.auc), estimate(*head.gauc), number(head.log_loss), number(head.error),
+        before,
+    )  # fmt: skip
+
+
+def _picture(found: Comparison) -> str:
+    best = max(found.values, key=lambda line: found.values[line])
+    text = f"{found.title}: " + "; ".join(
+        f"{line} {estimate(value, found.errors.get(line), 4)}"
+        for line, value in found.values.items()
+    )
+    svg = pictures.dots(
+        found.title, found.title, found.values, found.errors, found.measure, text, found.own
+    )
+    rows = [(line, estimate(value, found.errors.get(line))) for line, value in found.values.items()]
+    caption = f"{found.title}; highest: {best}. Bars: 95 % intervals, where they are known."
+    return picture(svg, caption, table(("", found.measure), rows, own=found.own))
