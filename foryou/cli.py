@@ -1,4 +1,4 @@
-"""The `foryou` command: demo, serve, topics, feed, health, score, train, eval, report, bench.
+"""The `foryou` command: demo, serve, feed, export, join, train, eval, report, bench and more.
 
 Exit codes: 0 done, 1 failed, 2 called wrongly. Errors are one line; `foryou --debug …` shows the
 traceback too. What a command needs (JAX, numba, gRPC) is imported when it runs, so that `--help`
@@ -15,7 +15,18 @@ from typing import Annotated
 
 import typer
 
-from foryou.commands import bench, demo, evaluate, feed, health, report, score, topics, train
+from foryou.commands import (
+    bench,
+    demo,
+    evaluate,
+    export,
+    feed,
+    health,
+    report,
+    score,
+    topics,
+    train,
+)
 from foryou.errors import EXIT_FAILED, EXIT_USAGE, CommandError
 from service_kit.signals import leave_on_signals
 
@@ -43,6 +54,8 @@ def build_app(*, serve_flags: bool) -> typer.Typer:
     app.command("feed", epilog=feed.EXAMPLES)(feed.feed)
     app.command("health", epilog=health.EXAMPLES)(health.health)
     app.command("score", epilog=score.EXAMPLES)(score.score)
+    app.command("export", epilog=export.EXPORT_EXAMPLES)(export.export)
+    app.command("join", epilog=export.JOIN_EXAMPLES)(export.join)
     app.add_typer(train.app(), name="train")
     app.add_typer(evaluate.app(), name="eval")
     app.command("report", epilog=report.EXAMPLES)(report.report)

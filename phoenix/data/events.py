@@ -1,11 +1,13 @@
 """Served and action events as columns; the only place of training that knows protobuf.
 
-Request ids become codes, equal for equal strings within one decoder; 0 is "no request id". An event
-that cannot be decoded or lacks an id or a time is left out and counted by reason.
+Request ids become their ranks among all request ids of one decoder, so that nothing depends on the
+order of arrival; 0 is "no request id". An event that cannot be decoded or lacks an id or a time is
+left out and counted by reason.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -28,7 +30,7 @@ class ServedColumns:
     author_ids: NDArray[np.int64]
     served_at_ms: NDArray[np.int64]
     product_surface: NDArray[np.int64]
-    requests: NDArray[np.int64]  # code, 0: none
+    requests: NDArray[np.int64]  # rank, 0: none
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> ServedColumns:
         return ServedColumns(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
@@ -45,7 +47,7 @@ class ActionColumns:
     acted_at_ms: NDArray[np.int64]
     product_surface: NDArray[np.int64]
     seconds: NDArray[np.float32]  # 0: none
-    requests: NDArray[np.int64]  # code, 0: none
+    requests: NDArray[np.int64]  # rank, 0: none
 
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> ActionColumns:
         return ActionColumns(*(getattr(self, name)[index] for name in self.__dataclass_fields__))
@@ -67,7 +69,7 @@ class EventColumns:
             self.rejected["served event without viewer or time"] += 1
             return
         request = self._requests.setdefault(event.request_id, len(self._requests))
-        surface = _surface(event.product_surface)
+        surface = known_surface(event.product_surface)
         for post in event.posts:
             if not post.post_id:
                 self.rejected["served post without id"] += 1
@@ -83,8 +85,9 @@ class EventColumns:
             return
         request = event.request_id
         code = self._requests.setdefault(request, len(self._requests)) if request else 0
-        row = (user, post, event.author_id, action, at_ms, _surface(event.product_surface), code)
-        self._actions.append((*row, event.seconds))
+        surface = known_surface(event.product_surface)
+        row = (user, post, event.author_id, action, at_ms, surface, code)
+        self._actions.append((*row, usable_seconds(event.seconds)))
 
     def add_served_bytes(self, values: Iterable[bytes]) -> None:
         parse = events_pb2.ServedEvent.FromString
@@ -104,9 +107,13 @@ class EventColumns:
 
     def add_post(self, event: events_pb2.PostEvent) -> None:
         """Of posts, the join wants to know only what a repost reposts."""
-        if event.HasField("create") and event.create.HasField("reposted_post_id"):
+        if event.HasField("create") and event.create.reposted_post_id:
             create = event.create
-            self._reposts[create.post_id] = (create.reposted_post_id, create.reposted_user_id)
+            post, user = self._reposts.get(create.post_id, (0, 0))  # greatest: any order, one end
+            self._reposts[create.post_id] = (
+                max(post, create.reposted_post_id),
+                max(user, create.reposted_user_id),
+            )
 
     def add_post_bytes(self, values: Iterable[bytes]) -> None:
         parse = events_pb2.PostEvent.FromString
@@ -133,19 +140,32 @@ class EventColumns:
         )
 
     def served(self) -> ServedColumns:
-        return ServedColumns(*_columns(self._served, 6))
+        *columns, requests = _columns(self._served, 6)
+        return ServedColumns(*columns, self._ranks()[requests])
 
     def actions(self) -> ActionColumns:
         users, posts, authors, numbers, at_ms, surfaces, requests = _columns(
             [row[:-1] for row in self._actions], 7
         )
         seconds = np.array([row[-1] for row in self._actions], dtype=np.float32)
-        return ActionColumns(users, posts, authors, numbers, at_ms, surfaces, seconds, requests)
+        ranks = self._ranks()[requests]
+        return ActionColumns(users, posts, authors, numbers, at_ms, surfaces, seconds, ranks)
+
+    def _ranks(self) -> NDArray[np.int64]:
+        """Rank of each request's code; that of no request is 0."""
+        ranks = np.zeros(len(self._requests), dtype=np.int64)
+        ranks[[self._requests[name] for name in sorted(self._requests)]] = np.arange(len(ranks))
+        return ranks
 
 
-def _surface(number: int) -> int:
+def known_surface(number: int) -> int:
     """The surface's number; one that this version does not know counts as unspecified."""
     return number if number in _SURFACES else 0
+
+
+def usable_seconds(seconds: float) -> float:
+    """Seconds of an action; 0 where there are none, or what came is no length of time."""
+    return seconds if math.isfinite(seconds) and seconds > 0 else 0.0
 
 
 def _columns(rows: Sequence[tuple[int, ...]], width: int) -> list[NDArray[np.int64]]:

@@ -2,17 +2,20 @@
 
 * Each served post is one training row, exactly once however often its event is delivered (key:
   viewer, post and request; without a request id, viewer, post and time).
-* An action belongs to the impression of its request where both name it, else to the viewer's newest
-  impression of that post at or before the action; in either case less than
+* An action belongs to the impression of its request where both name it and that came first, else
+  to the viewer's newest impression of that post at or before the action; in either case less than
   ATTRIBUTION_WINDOW_MS after it. Served without action: a negative.
 * Every action, shown by us or not, also enters the viewer's history through the 5-minute
   aggregation that serving uses (`phoenix.data.sequence`): rows of weight 0. Served rows themselves
   are no history events, so training sees the same sequences as serving.
 * A served repost is a training row of its original, as which the ranker is asked to score it.
 
-The order in which events arrive does not matter. With `until_ms`, events at or after it are
-ignored and an impression is a training row only if its window had closed by then: a younger one
-may still get its action, and would be a false negative. Without it the log counts as finished.
+The result is a function of the set of events: the order in which they arrive does not matter.
+`join.sql` states the same rules for DuckDB and Spark (`phoenix.data.sql_join`).
+
+With `until_ms`, events at or after it are ignored and an impression is a training row only if its
+window had closed by then: a younger one may still get its action, and would be a false negative.
+Without it the log counts as finished.
 """
 
 from __future__ import annotations
@@ -149,7 +152,8 @@ def _served_once(served: ServedColumns, end_ms: int) -> ServedColumns:
     """Each impression once, by its earliest time; sorted by (viewer, post, time, request)."""
     timed = np.where(served.requests == 0, served.served_at_ms, 0)
     ids = (timed, served.requests, served.post_ids, served.viewer_ids)
-    order = np.lexsort((served.served_at_ms, *ids))
+    content = (served.product_surface, served.author_ids, served.served_at_ms)
+    order = np.lexsort((*content, *ids))
     order = order[served.served_at_ms[order] < end_ms]
     repeated = np.zeros(len(order), dtype=np.bool_)
     repeated[1:] = np.logical_and.reduce([np.diff(column[order]) == 0 for column in ids])
@@ -172,7 +176,8 @@ def _attribute(served: ServedColumns, actions: ActionColumns) -> NDArray[np.int6
     newest = times.first_at_or_after(wanted, actions.acted_at_ms + 1) - 1
     newest = np.where(newest >= times.starts[wanted], newest, -1)
     row = _by_request(pairs, served.requests, wanted, actions.requests)
-    row = np.where(row >= 0, row, newest)
+    began = (row >= 0) & (served.served_at_ms[row] <= actions.acted_at_ms)
+    row = np.where(began, row, newest)
     delay_ms = actions.acted_at_ms - served.served_at_ms[row]
     return np.where((row >= 0) & (delay_ms >= 0) & (delay_ms < ATTRIBUTION_WINDOW_MS), row, -1)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -36,16 +37,46 @@ def write_impressions(impressions: Impressions, path: Path) -> None:
     arrays = {name: pa.array(getattr(impressions, name)) for name in _COLUMNS}
     for index, name in enumerate(impressions.action_names):
         arrays[f"label_{name}"] = pa.array(impressions.labels[:, index] > 0)
-    table = pa.table(arrays).replace_schema_metadata(
-        {
-            _VERSION_KEY: str(FORMAT_VERSION),
-            _ACTIONS_KEY: json.dumps(impressions.action_names),
-        }
-    )
+    table = pa.table(arrays).replace_schema_metadata(_metadata(impressions.action_names))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     pq.write_table(table, unfinished, compression="zstd")
     unfinished.replace(path)
+
+
+def impressions_schema(action_names: Sequence[str]) -> pa.Schema:
+    """Columns, types and metadata of a file with these actions."""
+    columns = _types()
+    labels = {f"label_{name}": pa.bool_() for name in action_names}
+    return pa.schema({**columns, **labels}).with_metadata(_metadata(action_names))
+
+
+def _types() -> dict[str, pa.DataType]:
+    """Types of the columns beside the labels."""
+    empty = Impressions.empty(())
+    return {name: pa.array(getattr(empty, name)).type for name in _COLUMNS}
+
+
+def write_batches(
+    batches: Iterable[pa.RecordBatch], action_names: Sequence[str], path: Path
+) -> int:
+    """Write rows that come in batches, as `write_impressions` would; returns how many."""
+    schema = impressions_schema(action_names)
+    rows = 0
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with pq.ParquetWriter(unfinished, schema, compression="zstd") as writer:
+        for batch in batches:
+            writer.write_table(pa.Table.from_batches([batch]).select(schema.names).cast(schema))
+            rows += len(batch)
+    unfinished.replace(path)
+    return rows
+
+
+def _metadata(action_names: Sequence[str]) -> dict[bytes, str]:
+    return {
+        _VERSION_KEY: str(FORMAT_VERSION),
+        _ACTIONS_KEY: json.dumps(list(action_names)),
+    }
 
 
 def read_impressions(path: Path) -> Impressions:

@@ -47,7 +47,8 @@ class ActionSequences:
 def without_duplicates(actions: ActionColumns) -> ActionColumns:
     """Sorted by (user, post, time, action), each such key once, with its greatest seconds."""
     keys = (actions.actions, actions.acted_at_ms, actions.post_ids, actions.user_ids)
-    order = np.lexsort((-actions.seconds, *keys))
+    content = (actions.product_surface, actions.author_ids, -actions.requests, -actions.seconds)
+    order = np.lexsort((*content, *keys))
     ordered = actions.take(order)
     repeated = np.zeros(len(order), dtype=np.bool_)
     repeated[1:] = (
