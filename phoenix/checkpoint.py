@@ -3,7 +3,7 @@
     <directory>/<sequence>-<step>/config.json   format version and model configuration
                                   params.npz    every parameter array (float32, or float16 to ship)
                                   meta.json     step, model version, digest, training data, metrics
-                                  state/        optimiser and data position (Orbax); training only
+                                  state/        optimiser and data position; training only
 
 A version is written under a hidden temporary name, flushed to disk and renamed, so a reader never
 sees half of one. The highest sequence number is the latest, whatever its step: training afresh
@@ -81,17 +81,22 @@ def save(
     _write(temporary, step, config, params, meta, storage_dtype)
     if write_state is not None:
         write_state((temporary / STATE_DIRECTORY).resolve())
-    _fsync(temporary)
+    sync_directory(temporary)
     target = directory / name
     temporary.rename(target)  # fails if another writer took the name: versions never change
-    _fsync(directory)
+    sync_directory(directory)
     return target
 
 
 def latest(directory: Path) -> Path | None:
     """The newest complete version below `directory`, or None."""
-    versions = _versions(directory)
-    return max(versions)[1] if versions else None
+    paths = versions(directory)
+    return paths[-1] if paths else None
+
+
+def versions(directory: Path) -> list[Path]:
+    """All complete versions below `directory`, oldest first."""
+    return [path for _, path in sorted(_versions(directory))]
 
 
 def load_latest(directory: Path) -> Checkpoint:
@@ -243,7 +248,7 @@ def _versions(directory: Path) -> list[tuple[int, Path]]:
     return [(int(match[1]), path) for match, path in matches if match]
 
 
-def _fsync(directory: Path) -> None:
+def sync_directory(directory: Path) -> None:
     """Flush a directory, its files and its entries."""
     for path in sorted(directory.iterdir()):
         if path.is_file():

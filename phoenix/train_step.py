@@ -1,140 +1,196 @@
-"""One jitted optimisation step: AdamW for the dense parameters, row-wise AdaGrad for the tables.
+"""One jitted optimisation step: a dense optimiser, and row-wise AdaGrad for the tables.
 
-The dense parameters are optimised as one flat vector: forty small arrays would be forty small
-programs to compile, and compiling is a good part of a short training.
+Glossary: U distinct rows that a batch reads of a host table, N places that name one, E table width.
 
-A step whose loss or gradients are not finite changes nothing and is counted.
+The same step runs on one device and on a mesh (`phoenix.mesh`): the loss is written over the whole
+batch, and the compiler cuts it along the devices; so in-batch negatives are those of all devices.
+Tables that live on the host (`phoenix.host_tables`) come in as the batch's rows and leave as those
+rows' gradients. A step whose loss or gradients are not finite changes nothing and is counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import optax
 from jax.flatten_util import ravel_pytree
 
 from phoenix import table_optimizer
+from phoenix.mesh import EVERYWHERE, ROWS, Layout, take_rows
+from phoenix.optimizers import DenseOptimizer
 from phoenix.tasks import Hashes, Inputs, Rows, Task
 from phoenix.training_options import TrainingOptions
 
 Array = jax.Array
-
-GRADIENT_NORM_MAX = 1.0  # of the dense gradients
-ADAM_B1, ADAM_B2 = 0.9, 0.98  # short memory: a demo's training has a few hundred steps
 
 
 class TrainState(NamedTuple):
     """Everything that a step reads and writes; a pytree."""
 
     params: Any  # {"dense": ..., "tables": ...}
-    adam: Any
+    optimizer: Any  # of the dense parameters
     accumulators: Any  # of the tables
     step: Array  # int32, steps taken, skipped ones included
     skipped: Array  # int32, of them with non-finite gradients
 
 
+class HostRows(NamedTuple):
+    """What a batch reads of one host table."""
+
+    rows: Any  # [U, E]
+    places: tuple[Any, ...]  # as the task's hashes of this table, but numbers of `rows`
+
+
+class StepInputs(NamedTuple):
+    """What a step reads beside the state."""
+
+    inputs: Inputs
+    host: Mapping[str, HostRows]  # by table; empty: all tables are on the devices
+
+
 class StepReport(NamedTuple):
-    """What a step tells the curves."""
+    """What a step tells the curves, and the gradients [U, E] of the rows of host tables."""
 
     loss: Array
     parts: Mapping[str, Array]
     gradient_norm: Array
+    host_gradients: Mapping[str, Array]
 
 
-StepFunction = Callable[[TrainState, Inputs, Array, Array], tuple[TrainState, StepReport]]
-
-
-def init_state(task: Task, options: TrainingOptions) -> TrainState:
-    params = task.init(options.seed)
-    return TrainState(
-        params=params,
-        adam=_adam().init(jnp.zeros_like(_decayed(params["dense"]))),
-        accumulators=table_optimizer.init_accumulators(params["tables"]),
-        step=jnp.int32(0),
-        skipped=jnp.int32(0),
+def init_state(params: Any, options: TrainingOptions, layout: Layout) -> TrainState:
+    """Parameters and a fresh optimiser, placed on the mesh."""
+    return place_state(
+        TrainState(
+            params=params,
+            optimizer=DenseOptimizer.of(options.optimizer, params["dense"]).init(),
+            accumulators=table_optimizer.init_accumulators(params["tables"]),
+            step=jnp.int32(0),
+            skipped=jnp.int32(0),
+        ),
+        layout,
     )
 
 
-def make_step(task: Task, options: TrainingOptions, dense: Any) -> StepFunction:
-    """(state, inputs, dense rate, table rate) → (state, report); the old state is given up.
+def place_state(state: TrainState, layout: Layout) -> TrainState:
+    """The state on the mesh: dense parameters on every device, tables cut by row."""
+    tables = {name: layout.place_table(t) for name, t in state.params["tables"].items()}
+    return TrainState(
+        params={"dense": layout.place_dense(state.params["dense"]), "tables": tables},
+        optimizer=layout.place_dense(state.optimizer),
+        accumulators={name: layout.place_table(a) for name, a in state.accumulators.items()},
+        step=layout.place_dense(state.step),
+        skipped=layout.place_dense(state.skipped),
+    )
 
-    `dense` gives the shapes of the dense parameters.
+
+class Step:
+    """(state, step inputs, dense rate, table rate) → (state, report); the old state is given up.
+
+    Compiled at the first call, for its shapes: a later call of other shapes is a TypeError.
     """
-    adam = _adam()
-    decayed = _decayed(dense)
 
-    def step(
-        state: TrainState, inputs: Inputs, rate: Array, table_rate: Array
+    def __init__(self, task: Task, options: TrainingOptions, layout: Layout, dense: Any) -> None:
+        self._task, self._options, self._layout = task, options, layout
+        self._optimizer = DenseOptimizer.of(options.optimizer, dense)
+        self._compiled: Any = None
+
+    def __call__(
+        self, state: TrainState, batch: StepInputs, rate: Array, table_rate: Array
+    ) -> tuple[TrainState, StepReport]:
+        if self._compiled is None:
+            self._compiled = self.lower(state, batch, rate, table_rate).compile()
+        result: tuple[TrainState, StepReport] = self._compiled(state, batch, rate, table_rate)
+        return result
+
+    def lower(self, state: TrainState, *arguments: Any) -> Any:
+        """The step traced for these arguments; `.compile().as_text()` shows what will run."""
+        shardings = self._state_shardings(state), self._layout.sharding(EVERYWHERE)
+        jitted = jax.jit(
+            self._step,
+            donate_argnums=0,
+            out_shardings=shardings,
+            compiler_options=_compiler_options(),
+        )
+        return jitted.lower(state, *arguments)
+
+    @property
+    def flops(self) -> float | None:
+        """Floating-point operations of a step on all devices, by XLA's count; None: not known."""
+        costs = self._compiled.cost_analysis() if self._compiled is not None else None
+        flops = (costs or {}).get("flops")
+        return flops * self._layout.devices if flops and flops > 0 else None
+
+    def _step(
+        self, state: TrainState, batch: StepInputs, rate: Array, table_rate: Array
     ) -> tuple[TrainState, StepReport]:
         flat, unflatten = ravel_pytree(state.params["dense"])
         tables = state.params["tables"]
-        hashes = task.hashes(inputs)
+        hashes = {
+            name: places
+            for name, places in self._task.hashes(batch.inputs).items()
+            if name not in batch.host
+        }
 
         def loss_of(flat: Array, rows: Rows) -> tuple[Array, Any]:
-            return task.loss(unflatten(flat), rows, inputs)
+            return self._task.loss(unflatten(flat), rows, batch.inputs)
 
-        rows = table_optimizer.take_rows(tables, hashes)
+        rows = take_rows(self._layout, tables, hashes) | _host_rows(batch.host)
         (loss, parts), (gradient, row_gradients) = jax.value_and_grad(
             loss_of, argnums=(0, 1), has_aux=True
         )(flat, rows)
         norm = jnp.linalg.norm(gradient)
         finite = jnp.isfinite(norm) & jnp.isfinite(loss)
-        direction, new_adam = adam.update(gradient, state.adam)
-        decay = options.weight_decay * decayed * flat
+        usable = jax.tree.map(lambda g: jnp.where(finite, g, 0.0), row_gradients)
+        direction, optimizer = self._optimizer.direction(gradient, state.optimizer)
+        decay = self._options.weight_decay * self._optimizer.decayed * flat
         new_flat = jnp.where(finite, flat - rate * (direction + decay), flat)
-        new_tables, new_accumulators = _update_tables(
-            tables, state.accumulators, hashes, row_gradients, finite, table_rate
-        )
+        new_tables, accumulators = self._update_tables(state, hashes, usable, table_rate)
         new_state = TrainState(
             params={"dense": unflatten(new_flat), "tables": new_tables},
-            adam=_choose(finite, new_adam, state.adam),
-            accumulators=new_accumulators,
+            optimizer=_choose(finite, optimizer, state.optimizer),
+            accumulators=accumulators,
             step=state.step + 1,
             skipped=state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32),
         )
-        return new_state, StepReport(loss, parts, norm)
+        gradients = {name: _summed(batch.host[name], usable[name]) for name in batch.host}
+        return new_state, StepReport(loss, parts, norm, gradients)
 
-    jitted: StepFunction = jax.jit(step, donate_argnums=0, compiler_options=_compiler_options())
-    return jitted
+    def _update_tables(
+        self, state: TrainState, hashes: Hashes, gradients: Rows, rate: Array
+    ) -> tuple[dict[str, Array], dict[str, Array]]:
+        tables, accumulators = dict(state.params["tables"]), dict(state.accumulators)
+        for name, indices in hashes.items():
+            tables[name], accumulators[name] = table_optimizer.update(
+                tables[name], accumulators[name], indices, gradients[name], rate, self._layout
+            )
+        return tables, accumulators
+
+    def _state_shardings(self, state: TrainState) -> TrainState:
+        everywhere, rows = self._layout.sharding(EVERYWHERE), self._layout.sharding(ROWS)
+        like: TrainState = jax.tree.map(lambda _: everywhere, state)
+        tables = dict.fromkeys(state.accumulators, rows)
+        params = {"dense": like.params["dense"], "tables": tables}
+        return like._replace(params=params, accumulators=tables)
 
 
-def _adam() -> optax.GradientTransformation:
-    """Direction of descent; the rate is applied outside, so that it may follow any schedule."""
-    return optax.chain(
-        optax.clip_by_global_norm(GRADIENT_NORM_MAX), optax.scale_by_adam(ADAM_B1, ADAM_B2)
-    )
+def _host_rows(host: Mapping[str, HostRows]) -> dict[str, tuple[Array, ...]]:
+    return {
+        name: tuple(jnp.asarray(read.rows)[places] for places in read.places)
+        for name, read in host.items()
+    }
 
 
-def _decayed(dense: Any) -> np.ndarray[Any, Any]:
-    """1 for entries of matrices, 0 for scales, biases and scalars: [P] beside the flat vector."""
-    leaves = jax.tree.leaves(dense)
-    return np.concatenate([np.full(leaf.size, leaf.ndim > 1, np.float32) for leaf in leaves])
+def _summed(read: HostRows, gradients: Any) -> Array:
+    """[..., E] of the places → [U, E] of the rows."""
+    places, flat = table_optimizer.flat_places(read.places, gradients)
+    return jax.ops.segment_sum(flat, places, num_segments=read.rows.shape[0])
 
 
 def _compiler_options() -> dict[str, bool] | None:
     """On CPU LLVM's costly passes double the time to compile and give no faster step."""
     return {"xla_llvm_disable_expensive_passes": True} if jax.default_backend() == "cpu" else None
-
-
-def _update_tables(
-    tables: Mapping[str, Array],
-    accumulators: Mapping[str, Array],
-    hashes: Hashes,
-    gradients: Rows,
-    finite: Array,
-    rate: Array,
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    new_tables, new_accumulators = dict(tables), dict(accumulators)
-    for name, indices in hashes.items():
-        usable = [jnp.where(finite, gradient, 0.0) for gradient in gradients[name]]
-        new_tables[name], new_accumulators[name] = table_optimizer.update(
-            tables[name], accumulators[name], indices, usable, rate
-        )
-    return new_tables, new_accumulators
 
 
 def _choose(condition: Array, new: Any, old: Any) -> Any:

@@ -2,12 +2,16 @@
 
 With a budget of steps a run is a function of data, configuration, options and seed: killed and
 resumed it ends with the same parameters. With a budget of seconds the schedule follows the clock.
+
+Of several processes (`jax.distributed`) each runs this loop over the same batches, places the parts
+of its own devices, and takes the same decisions; the first one writes and reports.
 """
 
 from __future__ import annotations
 
 import json
 import math
+import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -16,16 +20,24 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from phoenix import checkpoint as checkpoints
+from phoenix.mesh import Layout, to_host
+from phoenix.saving import CURVES_FILE, Saver, Snapshot
 from phoenix.tasks import Task
-from phoenix.train_step import StepReport, init_state, make_step
+from phoenix.throughput import Meter, batch_size
+from phoenix.train_step import (
+    Step,
+    StepInputs,
+    StepReport,
+    TrainState,
+    init_state,
+    place_state,
+)
 from phoenix.training_options import Progress, ProgressEvent, TrainingOptions, TrainingResult
-from phoenix.training_state import read_state, write_state
+from phoenix.training_state import read_state
 
-CURVES_FILE = "curves.json"
 REPORT_EVERY_STEPS = 10  # reading a loss waits for the device; ten steps hide it
 TABLE_RATE_FLOOR = 0.1  # the tables' rate falls to this share: AdaGrad already slows by itself
 
@@ -44,7 +56,11 @@ class _Clock:
 
 
 class Trainer:
-    """Trains one task into one directory of checkpoints."""
+    """Trains one task into one directory of checkpoints.
+
+    `stop` is asked after every step (of several processes: every ten, by all): once it says True
+    the run saves and returns as if its budget were spent, with `stopped` set.
+    """
 
     def __init__(
         self,
@@ -55,15 +71,28 @@ class Trainer:
         progress: Progress | None = None,
         monotonic_s: Callable[[], float] = time.monotonic,
         meta: dict[str, Any] | None = None,
+        layout: Layout | None = None,
+        stop: Callable[[], bool] = lambda: False,
     ) -> None:
+        if options.seconds is not None and jax.process_count() > 1:
+            raise ValueError(
+                f"seconds={options.seconds} with {jax.process_count()} processes: their clocks "
+                "differ and their schedules would too; give a budget of steps"
+            )
         self._task, self._options, self._directory = task, options, directory
-        self._progress, self._meta = progress, meta or {}
+        self._progress, self._meta, self._stop = progress, meta or {}, stop
         self._clock = _Clock(monotonic_s, 0.0, monotonic_s())
-        self._state = init_state(task, options)
-        self._step_function = make_step(task, options, self._state.params["dense"])
+        self._layout = layout or Layout.of(options.devices, options.model_devices)
+        params = task.init(options.seed)
+        self._rows = {name: table.shape[0] for name, table in params["tables"].items()}
+        self._state = init_state(params, options, self._layout)
+        self._step_function = Step(task, options, self._layout, params["dense"])
+        self._run_id = secrets.token_hex(8)
+        self._first = jax.process_index() == 0
+        self._saved_at = self._clock.elapsed
         self._steps = 0
         self._curve: list[dict[str, float]] = []
-        self._step_seconds: list[float] = []
+        self._meter = Meter()
         self._pending: list[StepReport] = []
         self._loss = math.nan
 
@@ -78,10 +107,12 @@ class Trainer:
                 f"{path} holds another configuration; resume with its own, or train afresh into "
                 "another directory"
             )
-        self._state, position = read_state(checkpoint, self._state)
+        arrays, position = read_state(checkpoint, self._training_arrays())
+        self._state = place_state(TrainState(params=checkpoint.params, **arrays), self._layout)
         self._task.batches.load_state_dict(position["data"])
-        self._steps = int(self._state.step)
-        self._clock.before = float(position["elapsed_seconds"])
+        self._steps = int(arrays["step"])
+        self._clock.before = self._saved_at = float(position["elapsed_seconds"])
+        self._run_id = checkpoint.meta.get("run_id", self._run_id)
         self._loss = float(checkpoint.meta["metrics"].get("loss", math.nan))
         with suppress(FileNotFoundError):  # curves are for people; a run without them goes on
             self._curve = [
@@ -93,17 +124,23 @@ class Trainer:
 
     def run(self) -> TrainingResult:
         """Train until the budget is spent; writes and returns the last checkpoint."""
-        self._directory.mkdir(parents=True, exist_ok=True)  # if it cannot be, say so at once
-        saved: Path | None = None
-        every = self._options.checkpoint_every_steps
+        saver = Saver(self._directory, self._task.config, self._run_id, self._options.keep)
+        if self._first:
+            saver.begin()
+        saved, stopped = False, False
         for _ in self._budget():
             self._one_step()
-            saved = None
-            if every and self._steps % every == 0:
-                saved = self._save()
+            saved = False
+            due, stopped = self._agreed(self._save_is_due(), self._stop())
+            if due:
+                self._save(saver)
+                saved = True
+            if stopped:
+                break
         self._report()
-        saved = saved or self._save()
-        return self._result(saved)
+        if not saved:
+            self._save(saver)
+        return self._result(saver.finish(), stopped and self._fraction() < 1.0)
 
     def _budget(self) -> Iterator[None]:
         while self._fraction() < 1.0:
@@ -116,23 +153,46 @@ class Trainer:
         by_seconds = self._clock.elapsed / seconds if seconds else 0.0
         return max(by_steps, by_seconds)
 
+    def _save_is_due(self) -> bool:
+        every, seconds = (
+            self._options.checkpoint_every_steps,
+            self._options.checkpoint_every_seconds,
+        )
+        if every and self._steps % every == 0:
+            return True
+        return seconds is not None and self._clock.elapsed - self._saved_at >= seconds
+
+    def _agreed(self, *wishes: bool) -> tuple[bool, ...]:
+        """What any process wishes, known to all at the same step; one process has its way."""
+        if jax.process_count() == 1:
+            return wishes
+        every = self._options.checkpoint_every_steps
+        if self._steps % REPORT_EVERY_STEPS and not (every and self._steps % every == 0):
+            return tuple(False for _ in wishes)
+        from jax.experimental import multihost_utils
+
+        return tuple(np.any(multihost_utils.process_allgather(np.array(wishes)), axis=0).tolist())
+
     def _one_step(self) -> None:
         started = self._clock.monotonic_s()
         # Of (seed, step) alone: a resumed run hides the same ids.
         rng = np.random.default_rng([self._options.seed, self._steps])
-        inputs = self._task.inputs(self._task.batches.next_batch(), rng)
-        rate, table_rate = self._rates()
-        self._state, report = self._step_function(self._state, inputs, rate, table_rate)
+        batch = self._task.batches.next_batch()
+        inputs = StepInputs(self._layout.place_batch(self._task.inputs(batch, rng)), {})
+        built = self._clock.monotonic_s() - started
+        idle = not self._pending or _is_ready(self._pending[-1].loss)
+        self._state, report = self._step_function(self._state, inputs, *self._rates())
         self._pending.append(report)
         self._steps += 1
         # A step's loss is awaited one step later: the next batch is built while it computes.
         if len(self._pending) > 1:
             self._pending[-2].loss.block_until_ready()
-        self._step_seconds.append(self._clock.monotonic_s() - started)
+        seconds = self._clock.monotonic_s() - started
+        self._meter.add(seconds, built if idle else 0.0, batch_size(batch))
         if self._steps % REPORT_EVERY_STEPS == 0:
             self._report()
 
-    def _rates(self) -> tuple[jax.Array, jax.Array]:
+    def _rates(self) -> tuple[Any, Any]:
         """Linear warm-up, then half a cosine over the budget."""
         options, fraction = self._options, min(self._fraction(), 1.0)
         warm = min(1.0, (self._steps + 1) / max(options.warmup_steps, 1))
@@ -140,7 +200,7 @@ class Trainer:
         floor = options.final_rate_fraction
         dense = options.learning_rate * warm * (floor + (1.0 - floor) * cosine)
         table_share = TABLE_RATE_FLOOR + (1.0 - TABLE_RATE_FLOOR) * cosine
-        return jnp.float32(dense), jnp.float32(options.table_learning_rate * table_share)
+        return np.float32(dense), np.float32(options.table_learning_rate * table_share)
 
     def _report(self) -> None:
         if not self._pending:
@@ -159,7 +219,7 @@ class Trainer:
             }
         )
         self._pending.clear()
-        if self._progress is not None:
+        if self._progress is not None and self._first:
             self._progress(self._event())
 
     def _event(self) -> ProgressEvent:
@@ -174,25 +234,40 @@ class Trainer:
             skipped_steps=int(self._state.skipped),
         )
 
-    def _save(self) -> Path:
+    def _save(self, saver: Saver) -> None:
+        """Of several processes all gather, the first one writes."""
         self._report()
-        position = {
-            "data": self._task.batches.state_dict(),
-            "elapsed_seconds": self._clock.elapsed,
-        }
-        state = self._state
-        path = checkpoints.save(
-            self._directory,
+        self._saved_at = self._clock.elapsed
+        dense = to_host(self._state.params["dense"])
+        tables = self._trimmed(to_host(self._state.params["tables"]))
+        arrays = self._training_arrays() if self._options.keep_state else None
+        snapshot = Snapshot(
             step=self._steps,
-            config=self._task.config,
-            params=_host(state.params),
+            params={"dense": dense, "tables": tables},
+            arrays=arrays,
+            position={
+                "data": self._task.batches.state_dict(),
+                "elapsed_seconds": self._clock.elapsed,
+            },
             meta={**self._meta, "options": _plain(self._options), "metrics": self._metrics()},
-            write_state=(lambda path: write_state(path, state, position))
-            if self._options.keep_state
-            else None,
+            curve=list(self._curve),
         )
-        _write_atomically(self._directory / CURVES_FILE, json.dumps(self._curve))
-        return path
+        if self._first:
+            saver.save(snapshot)
+
+    def _training_arrays(self) -> dict[str, Any]:
+        """On the host and as on one device, what a version needs beside its parameters."""
+        state = self._state
+        return {
+            "optimizer": to_host(state.optimizer),
+            "accumulators": self._trimmed(to_host(state.accumulators)),
+            "step": to_host(state.step),
+            "skipped": to_host(state.skipped),
+        }
+
+    def _trimmed(self, tables: dict[str, Any]) -> dict[str, Any]:
+        """Without the rows that fill a mesh."""
+        return {name: table[: self._rows[name]] for name, table in tables.items()}
 
     def _metrics(self) -> dict[str, float]:
         return {
@@ -201,30 +276,31 @@ class Trainer:
             "elapsed_seconds": round(self._clock.elapsed, 3),
         }
 
-    def _result(self, path: Path) -> TrainingResult:
-        warm = self._step_seconds[2:] or self._step_seconds or [math.nan]
-        meta = json.loads((path / checkpoints.META_FILE).read_text())
+    def _result(self, path: Path | None, stopped: bool) -> TrainingResult:
+        throughput = self._meter.throughput(self._layout.devices, self._step_function.flops)
         return TrainingResult(
             checkpoint_path=path,
-            model_version=meta["model_version"],
+            model_version=_model_version(path) if path is not None else "",
             steps=self._steps,
             skipped_steps=int(self._state.skipped),
             final_loss=self._loss,
             seconds=self._clock.elapsed,
-            step_ms=float(np.median(warm)) * 1_000,
+            step_ms=throughput.step_ms_p50 if throughput else math.nan,
+            stopped=stopped,
+            throughput=throughput,
         )
 
 
-def _host(params: Any) -> Any:
-    return jax.tree.map(np.asarray, params)
+def _is_ready(array: Any) -> bool:
+    """Whether it is computed already, so that whoever would compute on has nothing to do."""
+    return bool(array.is_ready())
+
+
+def _model_version(path: Path) -> str:
+    meta = json.loads((path / checkpoints.META_FILE).read_text())
+    return str(meta["model_version"])
 
 
 def _plain(options: TrainingOptions) -> dict[str, Any]:
     plain: dict[str, Any] = json.loads(json.dumps(asdict(options)))
     return plain
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text)
-    temporary.replace(path)

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
+
+POSITIVE = (
+    "steps", "seconds", "batch_size", "candidates", "checkpoint_every_steps",
+    "checkpoint_every_seconds", "keep", "devices", "model_devices",
+)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,21 +29,33 @@ class TrainingOptions:
     # Of the dwell regression beside the actions. Deviation: 0.1 in the original (2026-08); seconds
     # are known for every impression and tell tastes apart soonest.
     dwell_weight: float = 1.0
+    # Of the softmax among the candidates of one context, beside the cross-entropy of each: it learns
+    # the order within a viewer alone.
+    listwise_weight: float = 0.0
     post_dropout: float = 0.5  # share of posts whose own rows are hidden: new posts have none
     user_dropout: float = 0.3  # share of viewers hidden: new viewers have no rows
     positive_actions: tuple[str, ...] = ("favorite", "reply", "repost", "quote", "share")
     uniform_negatives: int = 256  # retrieval: posts drawn evenly from the corpus, a step
     seed: int = 0
     checkpoint_every_steps: int | None = None  # None: only at the end
+    checkpoint_every_seconds: float | None = None  # beside it: also after so much time
+    keep: int | None = None  # of this run's versions, the newest; None: all
     keep_state: bool = True  # with optimiser and data position, to resume
+    optimizer: Literal["adamw", "muon"] = "adamw"  # of the dense parameters (phoenix.optimizers)
+    devices: int | None = None  # of the mesh (phoenix.mesh); None: all
+    model_devices: int = 1  # of them, along the model axis: tables only, a batch is cut by the rest
+    host_tables: str | None = None  # directory for tables on the host (phoenix.host_tables)
+    host_table_mb_min: float = 1_024.0  # tables of so many MB and more go there
 
     def __post_init__(self) -> None:
         if self.steps is None and self.seconds is None:
             raise ValueError("training needs a budget: set steps, seconds or both")
-        for name in ("steps", "seconds", "batch_size", "candidates", "checkpoint_every_steps"):
+        for name in POSITIVE:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be above 0, not {value}")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer must be adamw or muon, not {self.optimizer!r}")
 
 
 def demo_ranker_options(**changes: Any) -> TrainingOptions:
@@ -74,6 +91,30 @@ class Progress(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Throughput:
+    """Of this process's run, its first two steps (compilation) left out; all devices together."""
+
+    devices: int
+    examples_per_second: float  # targets of weight > 0
+    tokens_per_second: float  # viewers, history events and candidates that are no padding
+    step_ms_p50: float
+    step_ms_p99: float
+    input_wait_share: float  # of the time, at most: building a batch with the devices idle
+    flops_per_step: float | None  # by XLA's count; None: the backend gives none
+
+    @property
+    def flops_per_second(self) -> float | None:
+        if self.flops_per_step is None:
+            return None
+        return self.flops_per_step / (self.step_ms_p50 / 1_000)
+
+    @property
+    def device_hours_per_million(self) -> float:
+        """Device hours for a million examples."""
+        return self.devices * 1e6 / self.examples_per_second / 3_600
+
+
+@dataclass(frozen=True, slots=True)
 class TrainingResult:
     """What a run leaves."""
 
@@ -84,3 +125,5 @@ class TrainingResult:
     final_loss: float
     seconds: float
     step_ms: float  # median, compilation excluded
+    stopped: bool = False  # asked to end before the budget was spent; resume to go on
+    throughput: Throughput | None = None  # None: no step was taken

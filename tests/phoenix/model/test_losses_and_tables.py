@@ -8,6 +8,7 @@ import numpy as np
 
 from phoenix import table_optimizer
 from phoenix.losses import ranker_loss, retrieval_loss
+from phoenix.mesh import Layout
 from phoenix.ranker import RankerOutput
 from phoenix.tokens import dwell_ratio, gap_bucket, post_age_bucket
 
@@ -76,7 +77,7 @@ def test_table_updates_equal_dense_row_wise_adagrad_and_spare_padding():
     gradients = [rng.standard_normal((*h.shape, 4)).astype(np.float32) for h in hashes]
     new, new_accumulator = table_optimizer.update(
         jnp.asarray(table), jnp.asarray(accumulator), [jnp.asarray(h) for h in hashes],
-        [jnp.asarray(g) for g in gradients], jnp.float32(0.1),
+        [jnp.asarray(g) for g in gradients], jnp.float32(0.1), Layout.of(1),
     )  # fmt: skip
     summed = np.zeros_like(table)
     for index, gradient in zip(hashes, gradients, strict=True):

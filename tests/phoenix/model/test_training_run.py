@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from phoenix import checkpoint as checkpoints
+from phoenix.mesh import Layout
 from phoenix.tasks import RankerTask, RetrievalTask, hide
-from phoenix.train_step import init_state, make_step
+from phoenix.train_step import Step, StepInputs, init_state
 from phoenix.trainer import Trainer
 from phoenix.training import train_ranker, train_retrieval
 from phoenix.training_options import TrainingOptions
@@ -91,17 +92,19 @@ def test_after_training_every_parameter_array_has_moved(tmp_path, config, make_i
 def test_a_step_that_is_not_finite_is_skipped_and_counted(config, make_impressions):
     """One bad batch must not destroy days of training."""
     task = RankerTask.of(make_impressions(), config, OPTIONS)
-    state = init_state(task, OPTIONS)
+    params, layout = task.init(OPTIONS.seed), Layout.of(1)
+    state = init_state(params, OPTIONS, layout)
     before = jax.tree.map(np.array, state)
-    step = make_step(task, OPTIONS, state.params["dense"])
+    step = Step(task, OPTIONS, layout, params["dense"])
     *inputs, weight = task.inputs(task.batches.next_batch(), np.random.default_rng(0))
     broken = (*inputs, np.full_like(weight, np.nan))
-    after, _ = step(state, broken, jnp.float32(0.01), jnp.float32(0.1))
+    after, _ = step(state, StepInputs(broken, {}), jnp.float32(0.01), jnp.float32(0.1))
     assert int(after.skipped) == 1
     assert int(after.step) == 1
     same = jax.tree.map(np.array_equal, before.params, after.params)
     assert all(jax.tree.leaves(same))
-    healthy, report = step(after, (*inputs, weight), jnp.float32(0.01), jnp.float32(0.1))
+    whole = StepInputs((*inputs, weight), {})
+    healthy, report = step(after, whole, jnp.float32(0.01), jnp.float32(0.1))
     assert int(healthy.skipped) == 1
     assert np.isfinite(float(report.loss))
 
