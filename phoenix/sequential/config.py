@@ -16,6 +16,7 @@ CHOICES: dict[str, Choice] = {
     "norm": ("pre", "sandwich"),
     "positions": ("learned", "rotary", "both", "none"),
     "item_tower": ("tied", "mlp"),
+    "item_init": ("random", "svd"),
     "compute_dtype": ("float32", "bfloat16"),
     "loss": ("full", "sampled", "gbce"),
     "sampling": ("uniform", "in_batch", "mixed"),
@@ -43,6 +44,7 @@ class SequentialConfig:
     item_bias: bool = False  # a popularity term per item, beside the product
     item_tower: Literal["tied", "mlp"] = "tied"  # of items as targets: their rows, or an MLP of it
     item_stddev: float = 0.05  # of the rows at the start, without unit_norm
+    item_init: Literal["random", "svd"] = "svd"  # svd: of neighbours (phoenix.sequential.item_rows)
     compute_dtype: Literal["float32", "bfloat16"] = "float32"  # of matrix operands; sums: float32
 
     def __post_init__(self) -> None:
@@ -100,7 +102,7 @@ class SequentialTraining:
     embedding_dropout: float = 0.2
     attention_dropout: float = 0.0
     input_mask: float = 0.0  # share of input items that are hidden
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     warmup_steps: int = 200
     schedule: Literal["cosine", "constant"] = "cosine"  # over `epochs`
     final_rate_fraction: float = 0.05
@@ -109,7 +111,7 @@ class SequentialTraining:
     clip_norm: float = 1.0
     ema: float = 0.0  # decay of an average of the parameters that is evaluated instead; 0: none
     epochs: int = 24
-    tokens_per_batch: int = 6_400
+    tokens_per_batch: int = 3_200  # 16 rows of a whole history
     left_out: float = 0.3  # share of a set's items that are its targets; sets alone
     windows: Literal["tiled", "shifted", "newest"] = "tiled"  # of users longer than a history
     evaluate_every: int = 3  # epochs

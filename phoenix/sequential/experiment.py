@@ -80,11 +80,12 @@ def run(
     seeds: Sequence[int],
     *,
     refit: bool = False,
+    untrained: bool = True,
     say: Say = lambda line: None,
 ) -> Result:
     """Measure every row; `say` gets a line of progress for each epoch."""
     model = SequentialModel(config)
-    result = Result(protocol, config, training, untrained_rows(protocol))
+    result = Result(protocol, config, training, untrained_rows(protocol) if untrained else [])
     rows = [Row("model"), *([Row("model, refit")] if refit else [])]
     step = make_step(model, training)
     for seed in seeds:
@@ -140,8 +141,8 @@ def _train(
         return metrics
 
     chosen = fit(
-        model, protocol.train, training, seed, validate=validate, best_by=protocol.primary, step=step,
-        progress=lambda report: say(_line(f"seed {seed}", report)),
+        model, protocol.train, training, seed, validate=validate, best_by=protocol.primary,
+        step=step, progress=lambda report: say(_line(f"seed {seed}", report)),
     )  # fmt: skip
     again = None
     if refit:

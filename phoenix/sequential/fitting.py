@@ -20,6 +20,7 @@ from phoenix.dropout import Dropout
 from phoenix.sequential.batches import Batch, epoch_batches
 from phoenix.sequential.config import SequentialTraining
 from phoenix.sequential.interactions import Sequences
+from phoenix.sequential.item_rows import svd_rows
 from phoenix.sequential.losses import Catalogue, Negatives, mean_loss
 from phoenix.sequential.model import SequentialModel
 from phoenix.sequential.negatives import NegativeSampler
@@ -111,7 +112,7 @@ class _Fitter:
         self._model, self._sequences, self._training = model, sequences, training
         self._seed, self._monotonic_s = seed, monotonic_s
         self._sampler = NegativeSampler(sequences, model.config.num_items, training)
-        self._state = _init_state(model, training, seed)
+        self._state = _init_state(model, sequences, training, seed)
         self._step = step
         self._steps_an_epoch = sum(1 for _ in self._batches(0))
         if not self._steps_an_epoch:
@@ -212,8 +213,12 @@ class _Fitter:
         progress(EpochReport(epoch, epochs, step, loss, seconds, metrics, best))
 
 
-def _init_state(model: SequentialModel, training: SequentialTraining, seed: int) -> State:
-    params = model.init(seed)
+def _init_state(
+    model: SequentialModel, sequences: Sequences, training: SequentialTraining, seed: int
+) -> State:
+    c = model.config
+    rows = svd_rows(sequences, c.num_items, c.width) if c.item_init == "svd" else None
+    params = model.init(seed, rows)
     average = jax.tree.map(jnp.copy, params) if training.ema else None
     return State(params, _adam(training).init(params), average, jnp.int32(0))
 

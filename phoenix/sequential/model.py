@@ -51,16 +51,21 @@ class SequentialModel:
         self._users, self._targets, self._scale, self._bias = transformed.apply
         self.score_program = jax.jit(self.scores)  # compiled once per model and batch length
 
-    def init(self, seed: int) -> dict[str, Any]:
-        """Fresh parameters: {"dense": ..., "tables": ...}."""
+    def init(self, seed: int, item_rows: Any = None) -> dict[str, Any]:
+        """Fresh parameters: {"dense": ..., "tables": ...}.
+
+        `item_rows` [V + 1, D] of length 1 replace random rows; they are scaled to their size.
+        """
         c = self.config
         stddev = c.width**-0.5 if c.unit_norm else c.item_stddev
-        rng = np.random.default_rng([seed, 0x17E35])
-        rows = Normal(stddev).draw(rng, (c.num_items + 1, c.width))
-        item = {"item": jnp.asarray(rows)}
+        if item_rows is None:
+            rng = np.random.default_rng([seed, 0x17E35])
+            rows = Normal(stddev).draw(rng, (c.num_items + 1, c.width))
+        else:
+            rows = (item_rows * stddev * c.width**0.5).astype(np.float32)
         history = np.zeros((1, c.history_length), np.int32)
         dense = draw_parameters(lambda *a: _network(c)[0](*a), seed, rows, history)
-        return {"dense": dense, "tables": item}
+        return {"dense": dense, "tables": {"item": jnp.asarray(rows)}}
 
     def users(self, params: Params, history: Array, drop: Drop | None = None) -> Array:
         """Items [B, T], 0 is padding and stands on the left → [B, T, D] (a set: [B, D])."""

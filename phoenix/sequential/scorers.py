@@ -71,11 +71,11 @@ def cooccurrence_scorers(sequences: Sequences, num_items: int, ordered: bool) ->
     }
 
 
-def follow_counts(sequences: Sequences, num_items: int) -> Matrix:
-    """C[j, i] = Σ 1/gap over pairs of one user, i behind j by gap ≤ PAIR_WINDOW places."""
+def follow_counts(sequences: Sequences, num_items: int, window: int = PAIR_WINDOW) -> Matrix:
+    """C[j, i] = Σ 1/gap over pairs of one user, i behind j by gap ≤ window places."""
     user = np.repeat(np.arange(len(sequences)), sequences.lengths)
     total = sparse.csr_array((num_items + 1, num_items + 1))
-    for gap in range(1, PAIR_WINDOW + 1):
+    for gap in range(1, window + 1):
         same = user[gap:] == user[:-gap]
         pair = sequences.items[:-gap][same], sequences.items[gap:][same]
         total = total + _matrix(np.full(len(pair[0]), 1.0 / gap), pair, num_items)
