@@ -3,6 +3,7 @@
     <directory>/<sequence>-<step>/config.json   format version and model configuration
                                   params.npz    every parameter array (float32, or float16 to ship)
                                   meta.json     step, model version, digest, training data, metrics
+                                  tables/       tables too large for params.npz, mapped when read
                                   state/        optimiser and data position; training only
 
 A version is written under a hidden temporary name, flushed to disk and renamed, so a reader never
@@ -15,10 +16,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import platform
 import re
 import shutil
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.config import ModelConfig, RankerConfig, RetrievalConfig
+from phoenix.table_files import INDEX_FILE, TABLES_DIRECTORY, map_rows
 
 FORMAT_VERSION = 1
 CONFIG_FILE, PARAMS_FILE, META_FILE, STATE_DIRECTORY = (
@@ -34,6 +39,7 @@ CONFIG_FILE, PARAMS_FILE, META_FILE, STATE_DIRECTORY = (
 VERSION_PATTERN = re.compile(r"^(\d{6})-(\d+)$")  # sequence, step
 PATH_SEPARATOR = "|"  # between the keys of nested parameters; Haiku names contain "/" and "~"
 STORAGE_DTYPES = ("float32", "float16")
+RECORDED_PACKAGES = ("foryou", "jax", "jaxlib", "numpy", "optax")  # what shapes a training
 
 
 class CheckpointError(ValueError):
@@ -63,12 +69,15 @@ def save(
     params: Mapping[str, Any],
     meta: Mapping[str, Any],
     write_state: Any = None,
+    write_tables: Any = None,
     storage_dtype: str = "float32",
+    unix_s: Callable[[], float] = time.time,
 ) -> Path:
     """Write the next version and return its path.
 
-    `write_state(path)` may fill the state directory (`phoenix.training_state`). `meta` is any
-    JSON object; step, model_version, digest and format are added.
+    `write_state(path)` may fill the state directory (`phoenix.training_state`), and
+    `write_tables(version)` write tables as files (`phoenix.table_files`). `meta` is any
+    JSON object; step, model_version, digest, packages and time are added where it has none.
     """
     if storage_dtype not in STORAGE_DTYPES:
         raise ValueError(f"storage_dtype must be one of {STORAGE_DTYPES}, not {storage_dtype!r}")
@@ -78,7 +87,10 @@ def save(
     temporary = directory / f".{name}.{os.getpid()}"
     shutil.rmtree(temporary, ignore_errors=True)  # a killed run of the same process id
     temporary.mkdir()
-    _write(temporary, step, config, params, meta, storage_dtype)
+    if write_tables is not None:
+        write_tables(temporary)
+    made = {"packages": _packages(), "written_at_ms": int(unix_s() * 1_000)}
+    _write(temporary, step, config, params, {**made, **meta}, storage_dtype)
     if write_state is not None:
         write_state((temporary / STATE_DIRECTORY).resolve())
     sync_directory(temporary)
@@ -127,6 +139,10 @@ def load(path: Path) -> Checkpoint:
         )
     with np.load(path / PARAMS_FILE, allow_pickle=False) as arrays:
         params = _unflatten({key: arrays[key] for key in arrays.files})
+    try:
+        params.setdefault("tables", {}).update(map_rows(path))
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
     _check_tables(path, config, params)
     return Checkpoint(path, config, params, meta, str(meta["model_version"]))
 
@@ -164,6 +180,13 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _packages() -> dict[str, str]:
+    return {
+        "python": platform.python_version(),
+        **{name: metadata.version(name) for name in RECORDED_PACKAGES},
+    }
+
+
 def _write(
     path: Path,
     step: int,
@@ -179,7 +202,9 @@ def _write(
     arrays = {key: value.astype(storage_dtype) for key, value in flatten(params).items()}
     np.savez(path / PARAMS_FILE, allow_pickle=False, **arrays)
     digest = file_digest(path / PARAMS_FILE)
-    version = hashlib.sha256((config_text + digest).encode()).hexdigest()[:8]
+    tables = path / TABLES_DIRECTORY / INDEX_FILE
+    content = config_text + digest + (tables.read_text() if tables.is_file() else "")
+    version = hashlib.sha256(content.encode()).hexdigest()[:8]
     full = {
         **meta, "step": step, "model_version": f"{version}-{step}", "params_sha256": digest,
     }  # fmt: skip

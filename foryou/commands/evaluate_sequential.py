@@ -149,8 +149,18 @@ def _written(result: Result, predictions: Path | None, checkpoint: Path | None) 
         from phoenix.sequential.saving import save_first
 
         path, name = save_first(checkpoint, result)
+        _keep_result(path, result)
         outputs["checkpoint"] = f"{path}: {name}"
     return outputs
+
+
+def _keep_result(version: Path, result: Result) -> None:
+    """What --json prints, beside the version and naming it: `foryou report` reads it."""
+    from phoenix.evaluation.kept import RESULT_FILE
+    from phoenix.sequential import report
+
+    text = json.dumps({**report.as_json(result), "version": version.name}, indent=1)
+    (version.parent / RESULT_FILE).write_text(text + "\n")
 
 
 def _ablate(

@@ -26,7 +26,9 @@ def report(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("report.html"),
     evaluation: Annotated[
         Path | None,
-        typer.Option(help="Directory with evaluation.parquet. [default: beside the checkpoint]"),
+        typer.Option(
+            help="Directory of evaluation.json (and .parquet). [default: beside the checkpoint]"
+        ),
     ] = None,
     data_dir: Annotated[
         Path | None,
@@ -59,12 +61,14 @@ def report(
         raise UsageError(HOW_TO_DRAW) from error
     from phoenix.report.ablations import read_ablations
     from phoenix.report.facts import read_facts
+    from phoenix.report.ranked import read_result
     from phoenix.report.report import model_report, write_page
 
     model = read_facts(checkpoint)
     files = [read_ablations(path) for path in ablations or []]
     judged = _judged(model, evaluation, data_dir, parquet, from_ms)
-    content = model_report(model, judged, files, int(time.time() * 1_000))
+    result = {} if judged is not None else read_result(model, evaluation)
+    content = model_report(model, judged, files, int(time.time() * 1_000), result)
     write_page(content, out)
     if as_json:
         print(json.dumps({"report": str(out), "missing": content.missing}))

@@ -47,7 +47,8 @@ summary { cursor: pointer; color: var(--muted); }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { text-align: left; color: var(--muted); font-size: .85rem; padding-bottom: .25rem; }
 th, td { text-align: left; padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--grid);
-  vertical-align: top; overflow-wrap: anywhere; }
+  vertical-align: top; }
+.facts td { overflow-wrap: anywhere; }
 th { font-weight: 600; } tbody th { font-weight: 400; }
 .number { text-align: right; white-space: nowrap; }
 tr.own { background: var(--raised); } tr.own th { font-weight: 600; }
@@ -121,7 +122,7 @@ def page(content: Page) -> str:
 
 
 def paragraph(text: str) -> str:
-    return f"<p>{escape(text)}</p>"
+    return f"<p>{_text(text)}</p>"
 
 
 def heading(text: str) -> str:
@@ -130,7 +131,7 @@ def heading(text: str) -> str:
 
 def notice(text: str) -> str:
     """Something that a reader must not overlook."""
-    return f'<p class="missing">{escape(text)}</p>'
+    return f'<p class="missing">{_text(text)}</p>'
 
 
 def grid(figures: Iterable[str]) -> str:
@@ -140,7 +141,7 @@ def grid(figures: Iterable[str]) -> str:
 def picture(svg: str, caption: str, numbers: str) -> str:
     """An <svg> with its caption and, folded, the table of what it shows."""
     return (
-        f"<figure>{svg}<figcaption>{escape(caption)}</figcaption>"
+        f"<figure>{svg}<figcaption>{_text(caption)}</figcaption>"
         f"<details><summary>Numbers</summary>{numbers}</details></figure>"
     )
 
@@ -176,7 +177,12 @@ def facts(values: Mapping[str, str], caption: str = "") -> str:
         f'<tr><th scope="row">{escape(name)}</th><td>{escape(value)}</td></tr>'
         for name, value in values.items()
     )
-    return f'<div class="scroll"><table>{title}<tbody>{rows}</tbody></table></div>'
+    return f'<div class="scroll"><table class="facts">{title}<tbody>{rows}</tbody></table></div>'
+
+
+def _text(text: str) -> str:
+    """Escaped; a number and its per cent sign stay on one line."""
+    return escape(text).replace(" %", "&nbsp;%")
 
 
 def _tiles(tiles: Sequence[tuple[str, str, str]]) -> str:

@@ -17,6 +17,7 @@ from phoenix.evaluation.kept import RESULT_FILE, ROWS_FILE, Evaluated, read_eval
 from phoenix.report.facts import ModelFacts, beside
 from phoenix.report.files import ReportError
 
+RANKER = "ranker"  # the kind of model whose rows are judged
 MAKE_ONE = (
     "foryou eval kuairand --data DIR --keep CHECKPOINTS writes one beside the model; for a model "
     "of your own log, foryou report CHECKPOINT --data-dir DIR measures it"
@@ -67,7 +68,7 @@ def read_judged(facts: ModelFacts, directory: Path | None) -> Judged | None:
     ReportError: one is there and broken, or it is another model's.
     """
     place = directory or _beside(facts)
-    if place is None:
+    if place is None or facts.kind != RANKER:
         return None
     try:
         rows, result = read_evaluation(place)

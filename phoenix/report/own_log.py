@@ -18,7 +18,7 @@ from phoenix.evaluation.kept import Evaluated
 from phoenix.evaluation.kuairand_kept import known_events
 from phoenix.report.facts import ModelFacts
 from phoenix.report.files import ReportError
-from phoenix.report.judged import Judged
+from phoenix.report.judged import RANKER, Judged
 from phoenix.report.wording import count, moment
 
 LAST_SHARE = 0.1  # of the rows by time, where no moment is given
@@ -37,7 +37,7 @@ def judge(
     `before`: what the log would give a training that ends at `from_ms`; where the model's digest is
     of it, the rows are proven unseen. ReportError: not a ranker, or no row to judge.
     """
-    if model.kind != "ranker":
+    if model.kind != RANKER:
         raise ReportError(
             f"{model.path} is a {model.kind} model: rows of a log judge rankers alone; leave "
             "--data-dir and --parquet out"

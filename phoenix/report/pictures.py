@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 DASHES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (6, 2, 1.5, 2)))  # one for each of SERIES
 SHARE_TICKS = (1e-5, 1e-4, 1e-3, 0.01, 0.1, 0.5, 0.9, 0.99, 0.999)  # of a log-odds axis
-NICE_LIMITS = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.75, 1.0)
+AXIS_ROOM = 1.06  # beyond the last point of a reliability curve
+TICKS_MAX = 5  # of an axis of percentages, whose labels are long
+EQUAL_AXES_RATIO = 2.0  # below, both axes of a reliability curve are as long as the longer
 ROW_INCHES, ROWS_MARGIN_INCHES = 0.26, 0.9  # height of a bar, of axis and title
 
 
@@ -49,10 +51,15 @@ def calibration(
     name: str, title: str, before: Reliability | None, after: Reliability, label: str
 ) -> str:
     """Predicted against observed; on the line they agree. Bars: 95 % of the share in a bin."""
-    top = max(_reach(after), _reach(before) if before is not None else 0.0)
-    limit = next((nice for nice in NICE_LIMITS if nice >= top), 1.0)
+    from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+    curves = [after] if before is None else [after, before]
+    right = min(AXIS_ROOM * max(float(curve.predicted.max()) for curve in curves), 1.0)
+    top = min(AXIS_ROOM * max(float(curve.high.max()) for curve in curves), 1.0)
+    if max(right, top) < EQUAL_AXES_RATIO * min(right, top):
+        right = top = max(right, top)
     with panel(name) as (figure, [axes]):
-        axes.plot([0, limit], [0, limit], color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
+        axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1.0, linestyle=(0, (2, 2)))
         if before is not None:
             axes.plot(
                 before.predicted, before.observed, color=SECOND, linestyle=DASHES[1], marker="s",
@@ -63,12 +70,16 @@ def calibration(
             after.predicted, after.observed, yerr=np.maximum(spread, 0.0), color=FIRST, marker="o",
             elinewidth=1.0, label="served" if before is None else "served, after calibration",
         )  # fmt: skip
-        axes.set_xlim(0, limit)
-        axes.set_ylim(0, limit)
+        axes.set_xlim(0, right)
+        axes.set_ylim(0, top)
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(nbins=TICKS_MAX))
+            axis.set_major_formatter(PercentFormatter(1.0))
         axes.set_xlabel("predicted")
         axes.set_ylabel("observed")
         axes.set_title(title, loc="left")
-        axes.legend(loc="upper left")
+        if before is not None:
+            axes.legend(loc="upper left")
         return render(figure, label)
 
 
@@ -191,10 +202,6 @@ def _rows(
         axes.set_xlabel(x_label)
         axes.set_title(title, loc="left")
         yield figure, axes
-
-
-def _reach(curve: Reliability) -> float:
-    return float(max(curve.predicted.max(), np.max(curve.observed)))
 
 
 def _share_axis(axes: Axes, low: float, high: float) -> None:

@@ -11,17 +11,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from phoenix.report.ablations import Ablations
 from phoenix.report.facts import ModelFacts
-from phoenix.report.html import Page, page
-from phoenix.report.judged import Judged
+from phoenix.report.html import Page, Section, page
+from phoenix.report.judged import RANKER, Judged
+from phoenix.report.ranked import with_curve
 from phoenix.report.sections.about import about
 from phoenix.report.sections.choices import choices
 from phoenix.report.sections.heads import reliability, scores
 from phoenix.report.sections.learning import learning
-from phoenix.report.sections.quality import heads, quality
+from phoenix.report.sections.quality import heads, quality, ranked
 from phoenix.report.sections.slices import slices
 from phoenix.report.wording import count, moment, number, short, span
 
@@ -31,24 +33,32 @@ Tiles = list[tuple[str, str, str]]
 
 
 def model_report(
-    model: ModelFacts, judged: Judged | None, ablations: Sequence[Ablations], now_ms: int
+    model: ModelFacts,
+    judged: Judged | None,
+    ablations: Sequence[Ablations],
+    now_ms: int,
+    result: Mapping[str, Any] = MappingProxyType({}),
 ) -> Page:
-    """All chapters; what is missing is named in each, and together in `missing`."""
+    """All chapters; what is missing is named in each, and together in `missing`.
+
+    `judged` is a ranker's evaluation, `result` any other model's (`phoenix.report.ranked`).
+    """
     return Page(
         title=f"Model report: {model.kind}",
         subtitle=f"{model.model_version}, version {model.path.name}",
         tiles=[*_tiles(model), *(_head_tiles(judged) if judged is not None else [])],
         sections=[
-            quality(judged),
-            reliability(judged),
-            scores(judged),
-            slices(judged),
-            learning(model),
+            *(_of_probabilities(judged) if model.kind == RANKER else [ranked(model, result)]),
+            learning(with_curve(model, result)),
             choices(ablations),
             about(model),
         ],
         footer=f"Made by foryou report on {moment(now_ms)}.",
     )
+
+
+def _of_probabilities(judged: Judged | None) -> list[Section]:
+    return [quality(judged), reliability(judged), scores(judged), slices(judged)]
 
 
 def write_page(content: Page, path: Path) -> None:
@@ -65,7 +75,7 @@ def _tiles(model: ModelFacts) -> Tiles:
     tiles = [("steps of training", count(model.step), time)]
     rows = model.meta.get("targets")
     if isinstance(rows, int):
-        tiles.append(("rows trained on", short(rows), f"{count(rows)}"))
+        tiles.append(("rows trained on", short(rows), _of_all(model.meta)))
     if model.parameters:
         total = sum(model.parameters.values())
         tables = sum(size for name, size in model.parameters.items() if name.startswith("table"))
@@ -85,6 +95,11 @@ def _head_tiles(judged: Judged) -> Tiles:
         )
         for action in chief
     ]
+
+
+def _of_all(meta: Mapping[str, Any]) -> str:
+    rows = meta.get("impressions")
+    return f"of {short(rows)}; the others are history" if isinstance(rows, int) else ""
 
 
 def _elapsed(meta: Mapping[str, Any]) -> float:

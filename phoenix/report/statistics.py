@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from phoenix import metrics
 
 BINS = 15  # of a reliability curve, as in the printed calibration error
+POSITIVES_A_BIN, BINS_MIN = 10, 3  # of a curve that is drawn; the error is always of BINS
 SLICES = 5  # quintiles: enough to see a slope, few enough for a bar of confidence each
 Z95 = 1.96  # standard errors of a 95 % interval
 CURVE_POINTS_MAX = 120  # of a ROC or precision–recall curve; the eye sees no more
@@ -72,6 +73,11 @@ class Operating:
     recall: Floats
     precision: Floats
     average_precision: float
+
+
+def bins_for(positives: int) -> int:
+    """Fewer bins for a rare action: a share of no or one positive says nothing."""
+    return min(max(positives // POSITIVES_A_BIN, BINS_MIN), BINS)
 
 
 def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> Reliability:

@@ -31,6 +31,7 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",
     "font.size": 9.0,
     "axes.titlesize": 9.5,
+    "axes.titleweight": "bold",
     "axes.edgecolor": MUTED,
     "axes.labelcolor": MUTED,
     "axes.titlecolor": INK,

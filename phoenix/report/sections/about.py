@@ -16,6 +16,7 @@ DATA_NAMES = {
 OWN_KEYS = {  # shown in a place of their own, or of no use to a reader
     "options", "packages", "metrics", "step", "model_version", "params_sha256", "written_at_ms",
 }  # fmt: skip
+LIST_MAX = 40  # entries of a list that a reader would look at; ids of a catalogue are counted
 TRAIN_AGAIN = "it was trained before that was recorded; train it again to have it"
 
 
@@ -65,6 +66,8 @@ def _data(model: ModelFacts) -> dict[str, str]:
         label = DATA_NAMES.get(name, name.replace("_", " "))
         whole = isinstance(value, int) and not isinstance(value, bool)
         values[label] = count(value) if whole else plain(value)
+        if isinstance(value, list) and len(value) > LIST_MAX:
+            values[label] = f"{count(len(value))} entries"
     return values or {"recorded": "nothing"}
 
 

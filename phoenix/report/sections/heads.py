@@ -57,13 +57,15 @@ SCORES = (
 
 
 def _reliability(judged: Judged, action: str) -> str:
-    labels = judged.labels(action)
-    after = statistics.reliability(labels, judged.served(action))
-    before = statistics.reliability(labels, judged.raw(action)) if judged.is_calibrated else None
+    labels, served, raw = judged.labels(action), judged.served(action), judged.raw(action)
     positives = int(labels.sum())
-    text = f"{action}: expected calibration error {number(after.error)}"
+    bins = statistics.bins_for(positives)
+    after = statistics.reliability(labels, served, bins)
+    before = statistics.reliability(labels, raw, bins) if judged.is_calibrated else None
+    error = statistics.reliability(labels, served).error
+    text = f"{action}: expected calibration error {number(error)}"
     if before is not None:
-        text += f", {number(before.error)} before calibration"
+        text += f", {number(statistics.reliability(labels, raw).error)} before calibration"
     caption = f"{text}; {count(positives)} positives{_few(positives)}."
     svg = pictures.calibration(
         f"reliability-{action}", action, before, after, f"Reliability of {text}"

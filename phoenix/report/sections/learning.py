@@ -49,8 +49,8 @@ def learning(model: ModelFacts) -> Section:
 
 
 NO_VALIDATION = (
-    "No validation curve: this training measured itself on its own batches alone. A held-out "
-    "evaluation of the finished model stands below where there is one."
+    "No validation curve: this training measured itself on its own batches alone. The "
+    "finished model's figures on held-out rows stand under Quality."
 )
 
 

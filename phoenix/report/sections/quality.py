@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from phoenix import metrics
 from phoenix.report import pictures, statistics
 from phoenix.report.comparison import Comparison, comparisons
+from phoenix.report.facts import ModelFacts
 from phoenix.report.html import Section, grid, heading, paragraph, picture, table
 from phoenix.report.judged import MAKE_ONE, Judged
 from phoenix.report.wording import count, estimate, number
 
 HEADER = (
     "head", "positives", "share", "mean prediction", "AUC ± s.e.", "GAUC ± s.e.", "log loss",
-    "calibration error", "before calibration",
+    "calibration error",
 )  # fmt: skip
+BEFORE = "before calibration"
 TEXT = (
     "AUC: does a row with the action score above one without, over all rows. GAUC: the same within "
     "one viewer, weighted by the viewer's positives; it alone says whether the order of a feed is "
@@ -48,7 +51,11 @@ def quality(judged: Judged | None) -> Section:
     viewers = count(len(np.unique(judged.rows.viewer_ids)))
     body = [
         paragraph(judged.origin),
-        table(HEADER, rows, caption=f"{count(len(judged))} rows of {viewers} viewers"),
+        table(
+            (*HEADER, BEFORE) if judged.is_calibrated else HEADER,
+            rows,
+            caption=f"{count(len(judged))} rows of {viewers} viewers",
+        ),
         paragraph(TEXT),
     ]
     found = comparisons(judged.result)
@@ -61,6 +68,36 @@ NO_BASELINES = (
     "No baselines: the rows were judged without any. foryou eval kuairand measures popularity, "
     "rates, a factorisation machine and boosted trees on the same rows."
 )
+
+
+def ranked(model: ModelFacts, result: Mapping[str, Any]) -> Section:
+    """A model that orders posts and gives no probabilities: the tables of its evaluation."""
+    anchor, title = "quality", "Quality"
+    found = comparisons(result)
+    if not found:
+        return Section(anchor, title, missing=(NO_TABLES,))
+    body = [paragraph(NO_PROBABILITIES.format(kind=model.kind)), _whole_table(found)]
+    return Section(anchor, title, "\n".join([*body, grid(map(_picture, found))]))
+
+
+NO_TABLES = (
+    "No figures of quality: foryou eval sequential --data FILE --checkpoint DIR trains a "
+    "sequential recommender and leaves its tables beside it; for the towers of the feed there is "
+    "no evaluation yet that leaves one."
+)
+NO_PROBABILITIES = (
+    "A {kind} model orders posts and gives no probabilities, so there is nothing to calibrate. ±: "
+    "the standard deviation over seeds, where there are several."
+)
+
+
+def _whole_table(found: Sequence[Comparison]) -> str:
+    names = dict.fromkeys(line for one in found for line in one.values)
+    rows = [
+        (line, *(estimate(one.values.get(line), one.errors.get(line)) for one in found))
+        for line in names
+    ]
+    return table(("", *(one.measure for one in found)), rows, own=found[0].own)
 
 
 def heads(judged: Judged) -> list[Head]:
@@ -84,11 +121,11 @@ def _head(judged: Judged, action: str) -> Head:
 
 
 def _row(head: Head, judged: Judged) -> tuple[str, ...]:
-    before = number(head.error_before) if judged.is_calibrated else "–"
+    before = (number(head.error_before),) if judged.is_calibrated else ()
     return (
         head.action, count(head.positives), number(head.share), number(head.predicted),
         estimate(*head.auc), estimate(*head.gauc), number(head.log_loss), number(head.error),
-        before,
+        *before,
     )  # fmt: skip
 
 
@@ -102,5 +139,6 @@ def _picture(found: Comparison) -> str:
         found.title, found.title, found.values, found.errors, found.measure, text, found.own
     )
     rows = [(line, estimate(value, found.errors.get(line))) for line, value in found.values.items()]
-    caption = f"{found.title}; highest: {best}. Bars: 95 % intervals, where they are known."
+    bars = " Bars: 95 % intervals." if found.errors else ""
+    caption = f"{found.title}; highest: {best}.{bars}"
     return picture(svg, caption, table(("", found.measure), rows, own=found.own))

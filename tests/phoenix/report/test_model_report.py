@@ -22,7 +22,9 @@ from phoenix.report.files import ReportError
 from phoenix.report.html import page
 from phoenix.report.judged import Judged, read_judged
 from phoenix.report.own_log import judge
+from phoenix.report.ranked import read_result
 from phoenix.report.report import model_report
+from phoenix.report.wording import moment
 
 Keep = Callable[..., Path]
 NOW_MS = 1_795_000_000_000
@@ -163,6 +165,43 @@ def test_curves_and_hashes_are_those_of_the_checkpoint(checkpoint: Path) -> None
     assert sum(facts.parameters.values()) == sum(
         array.size for array in np.load(facts.path / "params.npz").values()
     )
+
+
+def test_a_checkpoint_says_when_and_with_what_it_was_made(checkpoint: Path) -> None:
+    """Two trainings of one configuration differ where a package did."""
+    facts = read_facts(checkpoint)
+    text = page(model_report(facts, None, [], NOW_MS))
+    for what in (str(facts.meta["packages"]["jax"]), moment(facts.meta["written_at_ms"])):
+        assert what in text
+
+
+def test_a_model_without_probabilities_has_its_own_tables(checkpoint: Path) -> None:
+    """A recommender of items orders them; where popularity wins, the page shows that, too."""
+    (path,) = checkpoint.glob("*/config.json")
+    config = json.loads(path.read_text())
+    config["config"]["model"] = "SequentialConfig"
+    path.write_text(json.dumps(config))
+    result = {
+        "version": path.parent.name,
+        "rows": [
+            {"name": "popularity", "NDCG@10": 0.2, "spread": {}},
+            {"name": "model", "NDCG@10": 0.1, "spread": {"NDCG@10": 0.01}},
+        ],
+        "trainings": [{"fit": {"curve": [{"epoch": 1, "step": 9, "loss": 2.0, "NDCG@10": 0.1}]}}],
+    }
+    (checkpoint / "evaluation.json").write_text(json.dumps(result))
+    (checkpoint / "curves.json").unlink()
+    facts = read_facts(checkpoint)
+    content = model_report(facts, None, [], NOW_MS, read_result(facts, None))
+    text = page(content)
+    assert Document(text).sections == ["quality", "learning", "ablations", "model"]
+    assert "highest: popularity" in text
+    assert "0.1000 ± 0.0100" in text
+    assert "validation NDCG@10" in text
+
+    (checkpoint / "evaluation.json").write_text(json.dumps({**result, "version": "000009-1"}))
+    with pytest.raises(ReportError, match="measured version 000009-1"):
+        read_result(facts, None)
 
 
 def test_the_curve_of_another_training_is_not_shown(checkpoint: Path) -> None:

@@ -29,6 +29,11 @@ def test_a_shifted_prediction_has_the_shift_as_its_error() -> None:
     assert statistics.reliability(labels, np.full(600, 0.7)).error == pytest.approx(0.2, abs=0.02)
 
 
+def test_rare_actions_get_fewer_bins() -> None:
+    """Fifteen bins of one positive each show chance, not the model."""
+    assert [statistics.bins_for(n) for n in (0, 40, 10_000)] == [3, 4, statistics.BINS]
+
+
 def test_wilson_interval_is_the_published_one() -> None:
     """0 of 10: 0 to 0.2775 (Brown, Cai & DasGupta 2001); a normal interval would say 0 to 0."""
     low, high = statistics.wilson(np.array([0.0]), np.array([10]))
