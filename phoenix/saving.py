@@ -35,7 +35,7 @@ class Snapshot:
     position: Mapping[str, Any]
     meta: Mapping[str, Any]
     curve: list[dict[str, float]]
-    write_tables: Callable[[Path], Mapping[str, Any]] | None = None  # those of the host
+    write_tables: Callable[[Path], None] | None = None  # those of the host
 
 
 class Saver:
@@ -55,9 +55,11 @@ class Saver:
         remove_half_written(self._directory)
 
     def save(self, snapshot: Snapshot) -> None:
-        """Write in the background, after the write before it."""
+        """Write in the background, after the write before it; at once, if tables are mapped."""
         self._wait()
         self._last = self._thread.submit(self._write, snapshot)
+        if snapshot.write_tables is not None:  # no step may change them meanwhile
+            self._wait()
 
     def finish(self) -> Path | None:
         """Wait for the last version and return its path; None: there was none."""
@@ -79,6 +81,7 @@ class Saver:
             write_state=(lambda path: write_state(path, arrays, snapshot.position))
             if arrays is not None
             else None,
+            write_tables=snapshot.write_tables,
         )
         _write_atomically(self._directory / CURVES_FILE, json.dumps(snapshot.curve))
         if self._keep is not None:

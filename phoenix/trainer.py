@@ -23,11 +23,13 @@ import jax
 import numpy as np
 
 from phoenix import checkpoint as checkpoints
+from phoenix.host_tables import init_params, open_host_tables
 from phoenix.mesh import Layout, to_host
 from phoenix.saving import CURVES_FILE, Saver, Snapshot
 from phoenix.tasks import Task
 from phoenix.throughput import Meter, batch_size
 from phoenix.train_step import (
+    HostRows,
     Step,
     StepInputs,
     StepReport,
@@ -83,7 +85,8 @@ class Trainer:
         self._progress, self._meta, self._stop = progress, meta or {}, stop
         self._clock = _Clock(monotonic_s, 0.0, monotonic_s())
         self._layout = layout or Layout.of(options.devices, options.model_devices)
-        params = task.init(options.seed)
+        self._host = open_host_tables(task.config, options)
+        params = init_params(task, options.seed, self._host)
         self._rows = {name: table.shape[0] for name, table in params["tables"].items()}
         self._state = init_state(params, options, self._layout)
         self._step_function = Step(task, options, self._layout, params["dense"])
@@ -108,7 +111,11 @@ class Trainer:
                 "another directory"
             )
         arrays, position = read_state(checkpoint, self._training_arrays())
-        self._state = place_state(TrainState(params=checkpoint.params, **arrays), self._layout)
+        tables = {name: checkpoint.params["tables"][name] for name in self._rows}
+        params = {"dense": checkpoint.params["dense"], "tables": tables}
+        self._state = place_state(TrainState(params=params, **arrays), self._layout)
+        if self._host is not None:
+            self._host.restore(path)
         self._task.batches.load_state_dict(position["data"])
         self._steps = int(arrays["step"])
         self._clock.before = self._saved_at = float(position["elapsed_seconds"])
@@ -178,10 +185,13 @@ class Trainer:
         # Of (seed, step) alone: a resumed run hides the same ids.
         rng = np.random.default_rng([self._options.seed, self._steps])
         batch = self._task.batches.next_batch()
-        inputs = StepInputs(self._layout.place_batch(self._task.inputs(batch, rng)), {})
+        inputs = self._step_inputs(self._task.inputs(batch, rng))
         built = self._clock.monotonic_s() - started
         idle = not self._pending or _is_ready(self._pending[-1].loss)
-        self._state, report = self._step_function(self._state, inputs, *self._rates())
+        rates = self._rates()
+        self._state, report = self._step_function(self._state, inputs, *rates)
+        if self._host is not None:  # waits for the step: the next one reads these rows
+            self._host.update(report.host_gradients, float(rates[1]))
         self._pending.append(report)
         self._steps += 1
         # A step's loss is awaited one step later: the next batch is built while it computes.
@@ -191,6 +201,15 @@ class Trainer:
         self._meter.add(seconds, built if idle else 0.0, batch_size(batch))
         if self._steps % REPORT_EVERY_STEPS == 0:
             self._report()
+
+    def _step_inputs(self, inputs: Any) -> StepInputs:
+        """On the mesh, with the batch's rows of the tables that are on the host."""
+        host: dict[str, HostRows] = {}
+        if self._host is not None:
+            for name, read in self._host.read(self._task.hashes(inputs)).items():
+                rows = self._layout.place_dense(read.rows)
+                host[name] = HostRows(rows, self._layout.place_batch(read.places))
+        return StepInputs(self._layout.place_batch(inputs), host)
 
     def _rates(self) -> tuple[Any, Any]:
         """Linear warm-up, then half a cosine over the budget."""
@@ -251,6 +270,7 @@ class Trainer:
             },
             meta={**self._meta, "options": _plain(self._options), "metrics": self._metrics()},
             curve=list(self._curve),
+            write_tables=self._host.write if self._host is not None else None,
         )
         if self._first:
             saver.save(snapshot)

@@ -3,7 +3,7 @@
     train_ranker(impressions, ranker_preset("demo"), TrainingOptions(seconds=30), Path("ranker"))
 
 writes versions (`phoenix.checkpoint`) and `curves.json` into the directory. With `resume=True` a
-run that was killed goes on where its newest version stands.
+run that was killed goes on where its newest version stands. `stop` ends a run early, saved.
 """
 
 from __future__ import annotations
@@ -32,10 +32,11 @@ def train_ranker(
     progress: Progress | None = None,
     resume: bool = False,
     monotonic_s: Callable[[], float] = time.monotonic,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train a ranker. ValueError: the data's actions differ from the model's, or no targets."""
     task = RankerTask.of(impressions, config, options)
-    return _train(task, impressions, options, directory, progress, resume, monotonic_s)
+    return _train(task, impressions, options, directory, progress, resume, monotonic_s, stop)
 
 
 def train_retrieval(
@@ -48,6 +49,7 @@ def train_retrieval(
     progress: Progress | None = None,
     resume: bool = False,
     monotonic_s: Callable[[], float] = time.monotonic,
+    stop: Callable[[], bool] = lambda: False,
 ) -> TrainingResult:
     """Train two towers. ValueError: the data's actions differ, or nothing is a positive.
 
@@ -55,7 +57,7 @@ def train_retrieval(
     shapes agree; a short training gains much by it.
     """
     task = RetrievalTask.of(impressions, config, options, start)
-    return _train(task, impressions, options, directory, progress, resume, monotonic_s)
+    return _train(task, impressions, options, directory, progress, resume, monotonic_s, stop)
 
 
 def data_digest(impressions: Impressions) -> str:
@@ -74,6 +76,7 @@ def _train(
     progress: Progress | None,
     resume: bool,
     monotonic_s: Callable[[], float],
+    stop: Callable[[], bool],
 ) -> TrainingResult:
     meta = {
         "impressions": len(impressions),
@@ -81,7 +84,7 @@ def _train(
         "data_sha256": data_digest(impressions),
     }
     trainer = Trainer(
-        task, options, directory, progress=progress, monotonic_s=monotonic_s, meta=meta
+        task, options, directory, progress=progress, monotonic_s=monotonic_s, meta=meta, stop=stop
     )
     if resume:
         trainer.resume()

@@ -10,10 +10,29 @@ import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
+from foryou.commands.train_flags import (
+    CHECKPOINT_SECONDS,
+    KEEP,
+    CheckpointEvery,
+    Coordinator,
+    Devices,
+    HostTableMb,
+    HostTables,
+    Keep,
+    ModelDevices,
+    NumProcesses,
+    Optimizer,
+    PricePerHour,
+    ProcessId,
+    connect,
+    costs,
+    stopping,
+    throughput_line,
+)
 from foryou.errors import CommandError, UsageError
 from foryou.progress import ProgressLines
 
@@ -42,10 +61,6 @@ Start = Annotated[
     Path | None, typer.Option(help="Trained ranker to begin with: a short training gains much.")
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the newest checkpoint.")]
-CheckpointEvery = Annotated[
-    int | None,
-    typer.Option(help="Steps between checkpoints to resume from. [default: only at the end]"),
-]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 
 
@@ -68,7 +83,17 @@ def ranker(
     out: Out = None,
     until_ms: UntilMs = None,
     checkpoint_every: CheckpointEvery = None,
+    keep: Keep = KEEP,
     resume: Resume = False,
+    optimizer: Optimizer = "adamw",
+    devices: Devices = None,
+    model_devices: ModelDevices = 1,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
+    host_tables: HostTables = None,
+    host_table_mb: HostTableMb = 1_024.0,
+    price_per_hour: PricePerHour = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the ranker: every action's probability and the seconds of dwell for each candidate."""
@@ -77,18 +102,33 @@ def ranker(
     from phoenix.training_options import demo_ranker_options
 
     config = _config(ranker_preset, preset)
-    options = _options(demo_ranker_options, seconds, steps, seed, checkpoint_every)
+    options = _options(
+        demo_ranker_options,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        keep=keep,
+        optimizer=optimizer,
+        devices=devices,
+        model_devices=model_devices,
+        host_tables=str(host_tables) if host_tables else None,
+        host_table_mb_min=host_table_mb,
+        checkpoint_every_steps=checkpoint_every,
+    )
+    connect(coordinator, num_processes, process_id)
     impressions = _impressions(data_dir, log, parquet, until_ms)
 
-    result = train_ranker(
-        impressions,
-        config.with_actions(impressions.action_names),
-        options,
-        out or data_dir / "checkpoints" / "ranker",
-        progress=ProgressLines("ranker", sys.stderr),
-        resume=resume,
-    )
-    _finish(result, as_json)
+    with stopping() as stop:
+        result = train_ranker(
+            impressions,
+            config.with_actions(impressions.action_names),
+            options,
+            out or data_dir / "checkpoints" / "ranker",
+            progress=ProgressLines("ranker", sys.stderr),
+            resume=resume,
+            stop=stop.is_set,
+        )
+    _finish(result, as_json, price_per_hour)
 
 
 def retrieval(
@@ -103,7 +143,17 @@ def retrieval(
     until_ms: UntilMs = None,
     start: Start = None,
     checkpoint_every: CheckpointEvery = None,
+    keep: Keep = KEEP,
     resume: Resume = False,
+    optimizer: Optimizer = "adamw",
+    devices: Devices = None,
+    model_devices: ModelDevices = 1,
+    coordinator: Coordinator = None,
+    num_processes: NumProcesses = None,
+    process_id: ProcessId = None,
+    host_tables: HostTables = None,
+    host_table_mb: HostTableMb = 1_024.0,
+    price_per_hour: PricePerHour = None,
     as_json: AsJson = False,
 ) -> None:
     """Train the two towers of retrieval: viewers and posts as unit vectors in one space."""
@@ -117,19 +167,34 @@ def retrieval(
     except CheckpointError as error:
         raise UsageError(f"--start: {error}") from error
     config = _config(retrieval_preset, preset)
-    options = _options(demo_retrieval_options, seconds, steps, seed, checkpoint_every)
+    options = _options(
+        demo_retrieval_options,
+        seconds=seconds,
+        steps=steps,
+        seed=seed,
+        keep=keep,
+        optimizer=optimizer,
+        devices=devices,
+        model_devices=model_devices,
+        host_tables=str(host_tables) if host_tables else None,
+        host_table_mb_min=host_table_mb,
+        checkpoint_every_steps=checkpoint_every,
+    )
+    connect(coordinator, num_processes, process_id)
     impressions = _impressions(data_dir, log, parquet, until_ms)
 
-    result = train_retrieval(
-        impressions,
-        config.with_actions(impressions.action_names),
-        options,
-        out or data_dir / "checkpoints" / "retrieval",
-        start=begin,
-        progress=ProgressLines("retrieval", sys.stderr),
-        resume=resume,
-    )
-    _finish(result, as_json)
+    with stopping() as stop:
+        result = train_retrieval(
+            impressions,
+            config.with_actions(impressions.action_names),
+            options,
+            out or data_dir / "checkpoints" / "retrieval",
+            start=begin,
+            progress=ProgressLines("retrieval", sys.stderr),
+            resume=resume,
+            stop=stop.is_set,
+        )
+    _finish(result, as_json, price_per_hour)
 
 
 def _config(presets: Callable[[str], Config], name: str) -> Config:
@@ -139,17 +204,13 @@ def _config(presets: Callable[[str], Config], name: str) -> Config:
         raise UsageError(f"--preset: {error}") from error
 
 
-def _options(
-    preset: Callable[..., TrainingOptions],
-    seconds: float | None,
-    steps: int | None,
-    seed: int,
-    every: int | None,
-) -> TrainingOptions:
-    if seconds is None and steps is None:
-        seconds = SECONDS_DEFAULT
+def _options(preset: Callable[..., TrainingOptions], **given: Any) -> TrainingOptions:
+    if given["seconds"] is None and given["steps"] is None:
+        given["seconds"] = SECONDS_DEFAULT
+    if given["checkpoint_every_steps"] is None:
+        given["checkpoint_every_seconds"] = CHECKPOINT_SECONDS
     try:
-        return preset(steps=steps, seconds=seconds, seed=seed, checkpoint_every_steps=every)
+        return preset(**given)
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -193,7 +254,15 @@ def _from_events(data_dir: Path, log: Path | None, until_ms: int | None) -> tupl
         raise CommandError(f"{place}: {error}") from error
 
 
-def _finish(result: TrainingResult, as_json: bool) -> None:
+def _finish(result: TrainingResult, as_json: bool, price_per_hour: float | None) -> None:
+    """Of several processes the first one speaks."""
+    if result.checkpoint_path is None:
+        return
+    if result.stopped:
+        print(
+            f"stopped at step {result.steps} and saved; the same command with --resume goes on",
+            file=sys.stderr,
+        )
     if as_json:
         summary = {
             "checkpoint": str(result.checkpoint_path),
@@ -203,10 +272,14 @@ def _finish(result: TrainingResult, as_json: bool) -> None:
             "loss": _finite(result.final_loss),
             "seconds": result.seconds,
             "step_ms": _finite(result.step_ms),
+            "stopped": result.stopped,
+            **costs(result, price_per_hour),
         }
         print(json.dumps(summary))
-    else:
-        print(f"{result.steps} steps, loss {result.final_loss:.4f}: {result.checkpoint_path}")
+        return
+    print(f"{result.steps} steps, loss {result.final_loss:.4f}: {result.checkpoint_path}")
+    if result.throughput is not None:
+        print(throughput_line(result.throughput, price_per_hour))
 
 
 def _finite(value: float) -> float | None:
