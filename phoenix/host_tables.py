@@ -212,7 +212,7 @@ def _key(seed: int, name: str) -> int:
     return int.from_bytes(digest[:8], "little")
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _splitmix(value: np.uint64) -> np.uint64:
     value = value + np.uint64(0x9E3779B97F4A7C15)
     value = (value ^ (value >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
@@ -220,7 +220,7 @@ def _splitmix(value: np.uint64) -> np.uint64:
     return value ^ (value >> np.uint64(31))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _draw(key: np.uint64, row: int, column: int) -> np.float32:
     seed = _splitmix(key ^ _splitmix(np.uint64(row)))
     first = _splitmix(seed + np.uint64(2 * column))
@@ -232,7 +232,7 @@ def _draw(key: np.uint64, row: int, column: int) -> np.float32:
     return np.float32(INITIAL_STDDEV * radius * np.cos(2.0 * np.pi * u2))
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _read(
     rows: Floats, accumulators: Floats, wanted: Any, key: np.uint64, drawn: bool, into: Floats
 ) -> None:
@@ -247,7 +247,7 @@ def _read(
                 into[i, column] = rows[row, column]
 
 
-@njit(nogil=True, cache=True)  # type: ignore[untyped-decorator]
+@njit(nogil=True, cache=True)
 def _update(
     rows: Floats,
     accumulators: Floats,

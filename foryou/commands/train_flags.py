@@ -69,7 +69,8 @@ def connect(coordinator: str | None, num_processes: int | None, process_id: int 
     import jax
 
     # Has a meaning on CPU alone, where XLA has no collectives of its own across processes.
-    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    config: Any = jax.config
+    config.update("jax_cpu_collectives_implementation", "gloo")
     try:
         jax.distributed.initialize(coordinator, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
