@@ -89,7 +89,8 @@ class ModelConfig:
             "train again or use the matching release",
         )
         # A field that is younger than the checkpoint has a default that keeps what it did.
-        config = cls(**{n: tuple(v) if isinstance(v, list) else v for n, v in values.items()})
+        values["action_names"] = tuple(values["action_names"])
+        config = cls(**values)
         _require(
             config.action_list_version == ACTION_LIST_VERSION,
             f"trained on action list version {config.action_list_version}, this program speaks "
@@ -108,6 +109,18 @@ class RankerConfig(ModelConfig):
     author_match: bool = True  # feed a candidate the viewer's past actions on the same author
     profile_channels: int = 4  # M, of the taste profile that candidates are multiplied with
     dwell_scale_seconds: float = 30.0  # of the dwell input of history (upstream, May 2026)
+    tag_rows: int = 0  # of the table of content tags; 0: the model reads none
+    tags_max: int = 2  # G, tags of a post that are read; more are dropped
+    durations: bool = False  # read how long a post runs: as a bucket, and against its dwell
+    time_of_day: bool = False  # read the hour (UTC) at which the candidates are asked for
+    rates: bool = False  # read smoothed past rates of every action: `phoenix.data.rates`
+    content_width: int = 0  # W, of the posts' content vectors; 0: the model reads none
+
+    def __post_init__(self) -> None:
+        ModelConfig.__post_init__(self)
+        _require(self.tag_rows == 0 or self.tag_rows >= 2, "tag_rows must be 0 or at least 2")
+        _require(self.tags_max >= 1, "tags_max must be at least 1")
+        _require(self.content_width >= 0, "content_width must not be negative")
 
 
 @dataclass(frozen=True, slots=True)

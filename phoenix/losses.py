@@ -35,11 +35,20 @@ def ranker_loss(
     weight: Array,
     action_weights: Array,
     dwell_weight: float,
+    labels_known: Array | None = None,
+    listwise_weight: float = 0.0,
 ) -> tuple[Array, Parts]:
-    """Labels [B, C, A], dwell [B, C] (NaN unknown), weight [B, C], action_weights [A]."""
+    """Labels [B, C, A], dwell [B, C] (NaN unknown), weight [B, C], action_weights [A].
+
+    `labels_known` [B, C, A]: where it is False the action's head learns nothing from the row.
+    """
     total = jnp.maximum(weight.sum(), 1e-6)
-    entropy = optax.sigmoid_binary_cross_entropy(output.logits, labels) * action_weights
+    told = jnp.ones_like(labels) if labels_known is None else labels_known.astype(jnp.float32)
+    entropy = optax.sigmoid_binary_cross_entropy(output.logits, labels) * action_weights * told
     actions = (entropy.sum(axis=-1) * weight).sum() / total
+    if listwise_weight:
+        among = _listwise(output.logits, labels, told * weight[..., None])
+        actions += listwise_weight * (among * action_weights).sum() / total
     known = jnp.isfinite(dwell_seconds)
     seconds = jnp.where(known, dwell_seconds, 0.0)
     known_weight = weight * known
@@ -52,6 +61,21 @@ def ranker_loss(
     correction = CORRECTION_SCALE * (poisson * known_weight).sum() / known_total
     loss = actions + dwell_weight * dwell + correction
     return loss, {"actions": actions, "dwell": dwell}
+
+
+def _listwise(logits: Array, labels: Array, weight: Array) -> Array:
+    """[A]: −log softmax of each positive among the candidates of its context, summed.
+
+    It looks at differences within a viewer alone, as GAUC does. Candidates of weight 0 are left
+    out; a context without both labels of an action says nothing of it.
+    """
+    shown = (weight > 0).astype(jnp.float32)
+    log_share = jax.nn.log_softmax(jnp.where(shown > 0, logits, SAME_POST), axis=1)
+    positive = labels * shown
+    both = (positive.sum(axis=1) > 0) & ((shown - positive).sum(axis=1) > 0)
+    return -(positive * weight * jnp.where(positive > 0, log_share, 0.0) * both[:, None]).sum(
+        axis=(0, 1)
+    )
 
 
 def retrieval_loss(

@@ -24,10 +24,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from phoenix.config import RankerConfig
-from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.features import CandidateInputs, ContextInputs, contents, hours, optional_inputs
 from phoenix.initialise import Constant, draw_parameters
 from phoenix.layers import Block, KeysValues, bias, fan_in_matrix, matmul, norm_scale, rms_norm
 from phoenix.profile import event_facts, item, sum_events, taste_profile
+from phoenix.rates import affinity, rate_features
 from phoenix.tables import (
     CandidateRows,
     ContextRows,
@@ -35,7 +36,7 @@ from phoenix.tables import (
     gather_context,
     init_tables,
 )
-from phoenix.tokens import Tokens
+from phoenix.tokens import Tokens, duration_bucket
 
 Array = jax.Array
 Params = Mapping[str, Any]  # {"dense": Haiku parameters, "tables": hash embedding tables}
@@ -52,6 +53,10 @@ class ContextCache(NamedTuple):
     author_hashes: Array  # [B, S, J] int32, for the viewer's own past with an author
     author_past: Array  # [B, S, A + 2] float32: actions, one, dwell ratio
     profile: Array  # [B, M, E] float32, the viewer's taste in the space of post and author rows
+    # Zero wide where the model does not read them:
+    tag_hashes: Array  # [B, S, G] int32, for the viewer's own past with a tag
+    durations: Array  # [B, S, 0 or 1] int32, buckets, for their past with posts as long
+    user_rates: Array  # [B, 2A] counts
 
 
 class RankerOutput(NamedTuple):
@@ -119,6 +124,8 @@ class Ranker:
 def dummy_context(config: Any, batch: int = 1, history: int = 1) -> ContextInputs:
     """An empty history of an unknown viewer: shapes for initialisation and compilation."""
     hashes = np.zeros((batch, history, config.num_hashes), np.int32)
+    mask = np.zeros((batch, history), bool)
+    tags, durations = optional_inputs(config, mask)
     return ContextInputs(
         user_hashes=hashes[:, 0],
         history_post_hashes=hashes,
@@ -127,14 +134,22 @@ def dummy_context(config: Any, batch: int = 1, history: int = 1) -> ContextInput
         history_dwell_seconds=np.full((batch, history), -1, np.float32),
         history_surface=np.zeros((batch, history), np.int32),
         history_age_seconds=np.zeros((batch, history), np.float32),
-        history_mask=np.zeros((batch, history), bool),
+        history_mask=mask,
+        history_tag_hashes=tags,
+        history_duration_seconds=durations,
     )
 
 
 def dummy_candidates(config: Any, batch: int = 1, candidates: int = 1) -> CandidateInputs:
     """Padding candidates: shapes for initialisation and compilation."""
     hashes = np.zeros((batch, candidates, config.num_hashes), np.int32)
+    mask = np.zeros((batch, candidates), bool)
+    tags, durations = optional_inputs(config, mask)
     return CandidateInputs(
+        tag_hashes=tags,
+        duration_seconds=durations,
+        hour=hours(config, None, mask),
+        content=contents(config, None, mask),
         post_hashes=hashes,
         author_hashes=hashes,
         surface=np.zeros((batch, candidates), np.int32),
@@ -186,7 +201,8 @@ class _RankerNetwork(hk.Module):
         past = event_facts(inputs, self._config.dwell_scale_seconds)
         profile = self._profile(rows, past, jnp.asarray(inputs.history_mask))
         authors = jnp.asarray(inputs.history_author_hashes)
-        return ContextCache(stacked, mask, authors, past, profile)
+        kept = _kept(rows, inputs)
+        return ContextCache(stacked, mask, authors, past, profile, *kept)
 
     def score(
         self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
@@ -206,6 +222,16 @@ class _RankerNetwork(hk.Module):
             parts.append(self._agreement(cache, rows))
         if self._config.author_match:
             parts.append(_past_with_author(cache, jnp.asarray(inputs.author_hashes)))
+        if inputs.tag_hashes is not None:
+            parts.append(_past_with(cache, cache.tag_hashes, jnp.asarray(inputs.tag_hashes)))
+        if inputs.duration_seconds is not None:
+            buckets = duration_bucket(jnp.asarray(inputs.duration_seconds))[..., None]
+            parts.append(_past_with(cache, cache.durations, buckets))
+        if self._config.rates:
+            user = jnp.broadcast_to(
+                cache.user_rates[:, None], (*rows.post.shape[:2], cache.user_rates.shape[-1])
+            )
+            parts.append(rate_features([user, *rows.rates], self._config.num_actions))
         features = jnp.concatenate(parts, axis=-1)
         return features, self._tokens.candidates(features)
 
@@ -242,6 +268,28 @@ def _past_with_author(cache: ContextCache, author_hashes: Array) -> Array:
     ours, theirs = author_hashes[:, :, None, :], cache.author_hashes[:, None, :, :]
     same = jnp.all((ours == theirs) & (ours != 0), axis=-1).astype(jnp.float32)  # [B, C, S]
     return jnp.log1p(sum_events(same, cache.author_past))
+
+
+def _past_with(cache: ContextCache, theirs: Array, ours: Array) -> Array:
+    """The viewer's affinity [B, C, A + 2] to posts that share a number above 0 with a candidate.
+
+    `theirs` [B, S, X] of the history, `ours` [B, C, Y].
+    """
+    equal = ours[:, :, None, :, None] == theirs[:, None, :, None, :]
+    same = jnp.any(equal & (ours != 0)[:, :, None, :, None], axis=(-2, -1)).astype(jnp.float32)
+    return affinity(same, cache.author_past)
+
+
+def _kept(rows: ContextRows, inputs: ContextInputs) -> tuple[Array, Array, Array]:
+    """What else of a context its candidates meet: tags, duration buckets, the viewer's counts."""
+    batch = jnp.asarray(inputs.history_mask).shape
+    tags, durations = jnp.zeros((*batch, 0), jnp.int32), jnp.zeros((*batch, 0), jnp.int32)
+    counts = jnp.zeros((batch[0], 0)) if rows.user_rates is None else rows.user_rates
+    if inputs.history_tag_hashes is not None:
+        tags = jnp.asarray(inputs.history_tag_hashes)
+    if inputs.history_duration_seconds is not None:
+        durations = duration_bucket(jnp.asarray(inputs.history_duration_seconds))[..., None]
+    return tags, durations, counts
 
 
 def _network(

@@ -19,6 +19,7 @@ import numpy as np
 from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.data.batches import RankerBatch, RankerBatches
 from phoenix.data.impressions import Impressions
+from phoenix.data.rates import RatesBatch, RatesReader, rate_tables
 from phoenix.data.retrieval_batches import RetrievalBatch, RetrievalBatches
 from phoenix.features import (
     ContextInputs,
@@ -70,6 +71,7 @@ class RankerTask:
     batches: RankerBatches
     impressions: Impressions
     options: TrainingOptions
+    rates: RatesReader | None = None
 
     @classmethod
     def of(
@@ -87,13 +89,23 @@ class RankerTask:
             batch_size=options.batch_size,
             seed=options.seed,
         )
-        return cls(config, batches, impressions, options)
+        rates = RatesReader(impressions, config) if config.rates else None
+        return cls(config, batches, impressions, options, rates)
 
     def init(self, seed: int) -> dict[str, Any]:
-        """Fresh parameters whose first prediction is each action's base rate."""
+        """Fresh parameters whose first prediction is each action's base rate.
+
+        The tables of counts are those of the end of the data: serving reads them, training asks
+        `RatesReader` for what was counted before each batch's times.
+        """
         params = Ranker(self.config).init(seed)
         head = params["dense"]["ranker"]
-        head["head_bias"] = jnp.asarray(_base_logits(self.impressions))
+        base = _base_logits(self.impressions)
+        head["head_bias"] = jnp.asarray(base)
+        if self.config.rates:
+            head["rates_base"] = jnp.asarray(base[:-1])
+            counted = rate_tables(self.impressions, self.config)
+            params["tables"] |= {name: jnp.asarray(table) for name, table in counted.items()}
         return params
 
     def inputs(self, batch: RankerBatch, rng: np.random.Generator) -> Inputs:
@@ -101,7 +113,15 @@ class RankerTask:
         context = hide_context(context, self.options, rng)
         posts = hide(candidates.post_hashes, self.options.post_dropout, rng)
         candidates = candidates._replace(post_hashes=posts)
-        return context, candidates, batch.labels, batch.dwell_seconds, batch.weight
+        rates = self._rates(batch)
+        labels = batch.labels, batch.labels_known
+        return context, candidates, *labels, batch.dwell_seconds, batch.weight, rates
+
+    def _rates(self, batch: RankerBatch) -> RatesBatch | None:
+        if self.rates is None:
+            return None
+        posts, authors = batch.candidate_post_ids, batch.candidate_author_ids
+        return self.rates.read(batch.viewer_ids, posts, authors, batch.candidate_tags, batch.at_ms)
 
     def hashes(self, inputs: Inputs) -> Hashes:
         context, candidates, *_ = inputs
@@ -109,21 +129,36 @@ class RankerTask:
             "user": (context.user_hashes,),
             "post": (context.history_post_hashes, candidates.post_hashes),
             "author": (context.history_author_hashes, candidates.author_hashes),
-        }
+        } | (
+            {"tag": (context.history_tag_hashes, candidates.tag_hashes)}
+            if self.config.tag_rows
+            else {}
+        )
 
     def loss(self, dense: Any, rows: Rows, inputs: Inputs) -> tuple[Array, Parts]:
-        context, candidates, labels, dwell_seconds, weight = inputs
+        context, candidates, labels, labels_known, dwell_seconds, weight, rates = inputs
         ranker = Ranker(self.config)
-        context_rows = ContextRows(rows["user"][0], rows["post"][0], rows["author"][0])
+        tags = rows.get("tag", (None, None))
+        user_rates, keys = (None, ()) if rates is None else rates
+        context_rows = ContextRows(
+            rows["user"][0], rows["post"][0], rows["author"][0], tags[0], user_rates
+        )
         cache = ranker.encode_rows(dense, context_rows, context)
-        candidate_rows = CandidateRows(rows["post"][1], rows["author"][1])
+        candidate_rows = CandidateRows(rows["post"][1], rows["author"][1], tags[1], keys)
         output = ranker.score_rows(dense, cache, candidate_rows, candidates)
         weights = jnp.array(
             [self.options.action_weights.get(name, 1.0) for name in self.config.action_names],
             jnp.float32,
         )
         return ranker_loss(
-            output, labels, dwell_seconds, weight, weights, self.options.dwell_weight
+            output,
+            labels,
+            dwell_seconds,
+            weight,
+            weights,
+            self.options.dwell_weight,
+            labels_known,
+            self.options.listwise_weight,
         )
 
 
@@ -256,7 +291,9 @@ def hide_context(
 def _base_logits(impressions: Impressions) -> np.ndarray[Any, np.dtype[np.float32]]:
     """[A + 1]: log-odds of every action among the targets, and softplus⁻¹ of the mean log dwell."""
     targets = impressions.weight > 0
-    rates = np.clip(impressions.labels[targets].mean(axis=0), RATE_MIN, 1 - RATE_MIN)
+    known = impressions.labels_known[targets]
+    taken = (impressions.labels[targets] * known).sum(axis=0)
+    rates = np.clip(taken / np.maximum(known.sum(axis=0), 1), RATE_MIN, 1 - RATE_MIN)
     dwell = impressions.dwell_seconds[targets]
     dwell = dwell[np.isfinite(dwell)]
     mean_log = float(np.log1p(dwell).mean()) if len(dwell) else 0.0

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from phoenix.data.impressions import Impressions
 from phoenix.data.order import EpochOrder
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RankerBatch(HistoryBatch):
     """One step's input for the ranker; padding has id 0, mask False, weight 0, label 0."""
 
@@ -37,6 +38,11 @@ class RankerBatch(HistoryBatch):
     dwell_seconds: NDArray[np.float32]  # [B, C], nan: unknown
     weight: NDArray[np.float32]  # [B, C]
     rows: NDArray[np.int64]  # [B, C] row in the impressions, -1: padding
+    labels_known: NDArray[np.bool_]  # [B, C, A] False: nobody recorded the outcome
+    at_ms: NDArray[np.int64]  # [B] time of the context, 0 or less: unknown
+    candidate_tags: NDArray[np.int64] | None  # [B, C, G], 0: none
+    candidate_duration_seconds: NDArray[np.float32] | None  # [B, C], -1: unknown
+    candidate_content: NDArray[np.float32] | None  # [B, C, W], zeros: unknown
 
 
 class RankerBatches:
@@ -101,6 +107,9 @@ class RankerBatches:
         at = np.where(mask, rows, 0)
         posts = np.where(mask, columns.post_ids[at], 0)
         ages = post_ages_seconds(posts, contexts.at_ms[chosen][:, None])
+        catalogue = columns.catalogue
+        if catalogue is not None:
+            ages = _known_ages(catalogue.created_of(posts), contexts.at_ms[chosen][:, None], ages)
         batch = RankerBatch(
             **{f.name: getattr(history, f.name) for f in fields(history)},
             candidate_post_ids=posts,
@@ -112,8 +121,21 @@ class RankerBatches:
             dwell_seconds=np.where(mask, columns.dwell_seconds[at], np.nan).astype(np.float32),
             weight=np.where(mask, columns.weight[at], 0.0).astype(np.float32),
             rows=rows,
+            labels_known=columns.labels_known[at] & mask[:, :, None],
+            at_ms=contexts.at_ms[chosen],
+            candidate_tags=None if catalogue is None else catalogue.tags_of(posts),
+            candidate_duration_seconds=None if catalogue is None else catalogue.duration_of(posts),
+            candidate_content=None if catalogue is None else catalogue.content_of(posts),
         )
         return batch if len(chosen) == self.batch_size else _filled(batch, self.batch_size)
+
+
+def _known_ages(
+    created_ms: NDArray[np.int64], at_ms: NDArray[np.int64], otherwise: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Seconds since the creation that the catalogue gives; `otherwise` where it gives none."""
+    known = (created_ms > 0) & (at_ms >= created_ms)
+    return np.where(known, (at_ms - created_ms) / 1000.0, otherwise).astype(np.float32)
 
 
 _FILL: dict[str, float] = {"rows": -1, "candidate_age_seconds": -1.0, "dwell_seconds": np.nan}
@@ -121,10 +143,13 @@ _FILL: dict[str, float] = {"rows": -1, "candidate_age_seconds": -1.0, "dwell_sec
 
 def _filled(batch: RankerBatch, batch_size: int) -> RankerBatch:
     """The batch with empty contexts appended up to `batch_size`."""
-    columns: dict[str, NDArray[np.generic]] = {}
+    columns: dict[str, Any] = {}
     for f in fields(batch):
         column = getattr(batch, f.name)
+        if column is None:
+            columns[f.name] = column
+            continue
         filled = np.full((batch_size, *column.shape[1:]), _FILL.get(f.name, 0), dtype=column.dtype)
         filled[: len(column)] = column
         columns[f.name] = filled
-    return RankerBatch(**columns)  # type: ignore[arg-type]
+    return RankerBatch(**columns)

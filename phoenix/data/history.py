@@ -28,6 +28,8 @@ class HistoryBatch:
     history_surface: NDArray[np.int32]  # [B, S]
     history_age_seconds: NDArray[np.float32]  # [B, S] context − event time; 0 padding, -1 unknown
     history_mask: NDArray[np.bool_]  # [B, S] True where there is an event
+    history_tags: NDArray[np.int64] | None = None  # [B, S, G], 0: none
+    history_duration_seconds: NDArray[np.float32] | None = None  # [B, S] of the posts, -1: unknown
 
 
 class HistoryReader:
@@ -60,15 +62,18 @@ class HistoryReader:
         event_ms = events.impressed_at_ms[at]
         known_time = (event_ms > 0) & (at_ms[:, None] > 0)
         age = np.where(known_time, (at_ms[:, None] - event_ms) / 1000.0, UNKNOWN_AGE_SECONDS)
+        posts, catalogue = np.where(mask, events.post_ids[at], 0), events.catalogue
         return HistoryBatch(
             viewer_ids=viewer_ids,
-            history_post_ids=np.where(mask, events.post_ids[at], 0),
+            history_post_ids=posts,
             history_author_ids=np.where(mask, events.author_ids[at], 0),
             history_actions=events.labels[at] * mask[:, :, None],
             history_dwell_seconds=np.where(mask, np.nan_to_num(events.dwell_seconds[at]), 0),
             history_surface=np.where(mask, events.product_surface[at], 0).astype(np.int32),
             history_age_seconds=np.where(mask, age, 0.0).astype(np.float32),
             history_mask=mask,
+            history_tags=None if catalogue is None else catalogue.tags_of(posts),
+            history_duration_seconds=None if catalogue is None else catalogue.duration_of(posts),
         )
 
     def _rows(self, viewer_ids: NDArray[np.int64], at_ms: NDArray[np.int64]) -> NDArray[np.int64]:

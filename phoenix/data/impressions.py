@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from phoenix.data.catalogue import Catalogue
 
 _UNSET_BOOL: NDArray[np.bool_] = np.zeros(0, dtype=np.bool_)
 _UNSET_INT: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
@@ -34,6 +37,7 @@ _ROW_DTYPES: dict[str, type[np.generic]] = {
     "weight": np.float32,
     "in_history": np.bool_,
     "known_at_ms": np.int64,
+    "labels_known": np.bool_,
 }
 
 
@@ -57,6 +61,9 @@ class Impressions:
     in_history: NDArray[np.bool_] = field(default_factory=lambda: _UNSET_BOOL)  # [N], default: all
     # [N], default: impressed_at_ms
     known_at_ms: NDArray[np.int64] = field(default_factory=lambda: _UNSET_INT)
+    # [N, A], default: all. False: nobody recorded it, so a label of 0 there is no refusal.
+    labels_known: NDArray[np.bool_] = field(default_factory=lambda: _UNSET_BOOL)
+    catalogue: Catalogue | None = None  # of the posts; None: nothing is known of them
 
     def __post_init__(self) -> None:
         self._fill_defaults()
@@ -76,6 +83,9 @@ class Impressions:
             object.__setattr__(self, "in_history", filled)
         if len(self.known_at_ms) == 0:
             object.__setattr__(self, "known_at_ms", self.impressed_at_ms)
+        if len(self.labels_known) == 0:
+            every = np.ones(np.shape(self.labels), dtype=np.bool_)
+            object.__setattr__(self, "labels_known", every)
 
     def _coerce(self) -> None:
         for name, dtype in _ROW_DTYPES.items():
@@ -85,7 +95,7 @@ class Impressions:
     def _check(self) -> None:
         rows, actions = len(self.viewer_ids), len(self.action_names)
         for name in _ROW_DTYPES:
-            expected = (rows, actions) if name == "labels" else (rows,)
+            expected = (rows, actions) if name.startswith("labels") else (rows,)
             shape = getattr(self, name).shape
             if shape != expected:
                 raise ValueError(
@@ -115,27 +125,31 @@ class Impressions:
     def take(self, index: NDArray[np.int64] | NDArray[np.bool_]) -> Impressions:
         """The rows of an index array or mask, sorted again."""
         columns = {name: getattr(self, name)[index] for name in _ROW_DTYPES}
-        return Impressions(action_names=self.action_names, **columns)
+        return Impressions(action_names=self.action_names, catalogue=self.catalogue, **columns)
 
-    def replace(self, **columns: NDArray[np.generic]) -> Impressions:
+    def replace(self, **columns: NDArray[np.generic] | Catalogue | None) -> Impressions:
         """The same rows with some columns replaced."""
         kept = {f.name: getattr(self, f.name) for f in fields(self)}
         return Impressions(**{**kept, **columns})
 
     @staticmethod
     def concat(parts: Sequence[Impressions]) -> Impressions:
-        """All rows of parts that share one action list."""
+        """All rows of parts that share one action list; the first catalogue is that of all."""
         names = {part.action_names for part in parts}
         if len(names) != 1:
             raise ValueError(f"concat needs one action list, got {len(names)}: {sorted(names)}")
-        columns = {n: np.concatenate([getattr(p, n) for p in parts]) for n in _ROW_DTYPES}
-        return Impressions(action_names=names.pop(), **columns)
+        columns: dict[str, Any] = {
+            n: np.concatenate([getattr(p, n) for p in parts]) for n in _ROW_DTYPES
+        }
+        catalogues = (part.catalogue for part in parts if part.catalogue is not None)
+        return Impressions(action_names=names.pop(), catalogue=next(catalogues, None), **columns)
 
     @staticmethod
     def empty(action_names: Sequence[str]) -> Impressions:
         """No rows, with the given action list."""
-        columns = {n: np.zeros(0, dtype=d) for n, d in _ROW_DTYPES.items()}
+        columns: dict[str, Any] = {n: np.zeros(0, dtype=d) for n, d in _ROW_DTYPES.items()}
         columns["labels"] = np.zeros((0, len(action_names)), dtype=np.float32)
+        columns["labels_known"] = np.zeros((0, len(action_names)), dtype=np.bool_)
         return Impressions(action_names=tuple(action_names), **columns)
 
     def column(self, action_name: str) -> NDArray[np.float32]:

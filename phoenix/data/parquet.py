@@ -1,4 +1,6 @@
-"""Impressions as a Parquet file: one column a field, one boolean column `label_<action>` an action.
+"""Impressions as a Parquet file: one column a field, one boolean column `label_<action>` an action,
+and `known_<action>` beside it where some rows do not say whether the action was taken. The
+catalogue of posts is not written.
 
 The file's metadata carries the format version and the action list; a file of another format, or
 with a missing column, is refused with a sentence that says which.
@@ -37,6 +39,8 @@ def write_impressions(impressions: Impressions, path: Path) -> None:
     arrays = {name: pa.array(getattr(impressions, name)) for name in _COLUMNS}
     for index, name in enumerate(impressions.action_names):
         arrays[f"label_{name}"] = pa.array(impressions.labels[:, index] > 0)
+        if not impressions.labels_known[:, index].all():
+            arrays[f"known_{name}"] = pa.array(impressions.labels_known[:, index])
     table = pa.table(arrays).replace_schema_metadata(_metadata(impressions.action_names))
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -97,6 +101,11 @@ def read_impressions(path: Path) -> Impressions:
     labels = np.zeros((table.num_rows, len(names)), dtype=np.float32)
     for index, name in enumerate(names):
         labels[:, index] = table[f"label_{name}"].to_numpy()
+    known = np.ones(labels.shape, dtype=np.bool_)
+    for index, name in enumerate(names):
+        if f"known_{name}" in table.schema.names:
+            known[:, index] = table[f"known_{name}"].to_numpy()
+    columns["labels_known"] = known
     return Impressions(labels=labels, action_names=names, **columns)
 
 

@@ -34,7 +34,7 @@ POSITIVE_ACTIONS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class RetrievalBatch(HistoryBatch):
     """One step's input for the two towers; B equals the batch size in every batch."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,13 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from phoenix.config import RankerConfig
+from phoenix.data.catalogue import Catalogue
 from phoenix.data.impressions import Impressions
 from phoenix.evaluation.kept import write_evaluation
 from phoenix.evaluation.kuairand_data import ACTIONS, OUR_ACTIONS, KuaiRand, Rows, load, load_test
 from phoenix.evaluation.kuairand_kept import evaluated_rows
 from phoenix.evaluation.kuairand_report import measure
-from phoenix.evaluation.kuairand_statics import load_statics
+from phoenix.evaluation.kuairand_statics import load_statics, video_catalogue
 from phoenix.evaluation.predict import predict_rows
 from phoenix.training import train_ranker
 from phoenix.training_options import Progress, TrainingOptions
@@ -40,6 +41,7 @@ class Split:
     older: Impressions
     test: Rows
     removed_rows: int  # training rows that the test file holds, too
+    catalogue: Catalogue | None = None  # what is known of the videos
 
     @property
     def impressions(self) -> Impressions:
@@ -55,7 +57,27 @@ class Split:
             dwell_seconds=np.zeros(count, dtype=np.float32),
         )
         recent = self.train.impressions(weight=1.0, in_history=True)
-        return Impressions.concat([asked, seen, recent])
+        everything = Impressions.concat([asked, seen, recent])
+        return everything.replace(catalogue=self.catalogue)
+
+    @property
+    def learned_from(self) -> Impressions:
+        """The same, but a day's outcomes are known from the next day on.
+
+        The test day is asked about when nothing of it is known, so training asks in the same way:
+        the newest event that a row knows is of the day before, and never of minutes ago.
+        """
+        days, ends = np.unique(self.train.days), np.zeros(len(self.train), dtype=np.int64)
+        starts = [int(self.train.time_ms[self.train.days == day].min()) for day in days]
+        starts.append(int(self.test.time_ms.min()) if len(self.test) else starts[-1])
+        for day, following in zip(days, starts[1:], strict=True):
+            ends[self.train.days == day] = following - 1
+        rows = self.train.impressions(weight=1.0, in_history=True)
+        order = Impressions.sort_order(self.train.user_ids, self.train.time_ms)
+        recent = rows.replace(known_at_ms=np.maximum(rows.known_at_ms, ends[order]))
+        older = self.impressions
+        older = older.take(older.impressed_at_ms < 0)
+        return Impressions.concat([older, recent]).replace(catalogue=self.catalogue)
 
 
 def run(
@@ -70,22 +92,28 @@ def run(
     progress: Progress | None = None,
     config: RankerConfig | None = None,
     checkpoint_dir: Path | None = None,
+    validate: bool = False,
 ) -> dict[str, Any]:
     """Train, predict, measure; returns a JSON-ready result (nan becomes None).
 
     `steps` or `seconds` bound the training (default STEPS). `checkpoint_dir` keeps the model and
-    what `phoenix.evaluation.kept` says.
+    what `phoenix.evaluation.kept` says. `validate` leaves the last day out and tests on the day
+    before, for choosing settings.
     ValueError: a missing file or column, or a test file without outcomes for `online`.
     """
-    split = make_split(load(data_dir), data_dir, test_file)
+    data, statics = load(data_dir), load_statics(data_dir)
+    split = replace(
+        make_split(data, data_dir, test_file, validate), catalogue=video_catalogue(statics)
+    )
     if online and len(split.test.outcomes) < len(ACTIONS):
         raise ValueError("--online needs the test rows' outcomes, which the test file leaves out")
     model = config or default_config()
     options = default_options(seed, steps, seconds)
+    seen = split.impressions if online else split.learned_from
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="foryou-kuairand-") as temporary:
         directory = checkpoint_dir or Path(temporary)
-        trained = train_ranker(split.impressions, model, options, directory, progress=progress)
+        trained = train_ranker(seen, model, options, directory, progress=progress)
         train_seconds = time.monotonic() - started
         probabilities = predict_test(directory, split, online)
     if predictions is not None:
@@ -99,7 +127,6 @@ def run(
     }
     if checkpoint_dir is not None:
         seen = _with_test_history(split, online)
-        statics = load_statics(data_dir)
         rows = evaluated_rows(seen, split.test, statics, probabilities, probabilities)
         write_evaluation(checkpoint_dir, rows, result)
     return result
@@ -122,6 +149,10 @@ def default_config() -> RankerConfig:
         post_rows=32_768,
         author_rows=16_384,
         action_names=OUR_ACTIONS,
+        tag_rows=512,
+        durations=True,
+        time_of_day=True,
+        rates=True,
     )
 
 
@@ -144,8 +175,16 @@ def default_options(seed: int, steps: int | None, seconds: float | None) -> Trai
     )
 
 
-def make_split(data: KuaiRand, data_dir: Path, test_file: Path | None) -> Split:
-    """Last day against the days before, or the test file against all rows that it does not hold."""
+def make_split(
+    data: KuaiRand, data_dir: Path, test_file: Path | None, validate: bool = False
+) -> Split:
+    """Last day against the days before, or the test file against all rows that it does not hold.
+
+    `validate`: as if the last day had not been yet.
+    """
+    if validate:
+        known = data.rows.days < data.rows.days.max(initial=0)
+        data = replace(data, rows=data.rows.take(known))
     if test_file is not None:
         test = load_test(test_file, data.authors)
         mine = ~_in(data.rows, test)

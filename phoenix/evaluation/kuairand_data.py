@@ -176,8 +176,10 @@ def _older_impressions(path: Path, authors: dict[int, int]) -> Impressions:
     _require(table, ["user_id", "pos", "video_id", *HISTORY_COLUMNS.values()], path)
     count = len(table["user_id"])
     labels = np.zeros((count, len(ACTIONS)), dtype=np.float32)
+    known = np.zeros((count, len(ACTIONS)), dtype=np.bool_)
     for name, column in HISTORY_COLUMNS.items():
         labels[:, list(ACTIONS).index(name)] = table[column] > 0
+        known[:, list(ACTIONS).index(name)] = True
     videos = table["video_id"].astype(np.int64)
     position = table["pos"].astype(np.int64)
     return Impressions(
@@ -190,6 +192,7 @@ def _older_impressions(path: Path, authors: dict[int, int]) -> Impressions:
         dwell_seconds=np.full(count, np.nan, dtype=np.float32),
         action_names=OUR_ACTIONS,
         weight=np.ones(count, dtype=np.float32),
+        labels_known=known,
     )
 
 

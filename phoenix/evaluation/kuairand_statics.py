@@ -15,6 +15,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
+from phoenix.data.catalogue import Catalogue
+
 TAGS_MAX = 2  # a video has one tag, seldom two; more are dropped
 CHINA_OFFSET_MS = 8 * 3_600_000  # upload dates are days of Asia/Shanghai
 MS_PER_DAY = 86_400_000
@@ -49,6 +51,18 @@ class Statics:
     def users(self, user_ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Row of each user [N] here; U where it is not listed."""
         return _rows(self.user_ids, user_ids)
+
+
+def video_catalogue(statics: Statics) -> Catalogue:
+    """The videos as posts, their ids shifted by one; without content vectors."""
+    uploaded = np.nan_to_num(statics.uploaded_at_ms).astype(np.int64)
+    return Catalogue(
+        post_ids=statics.video_ids + 1,
+        tags=statics.tags,
+        duration_seconds=np.nan_to_num(statics.duration_seconds, nan=-1.0).astype(np.float32),
+        created_at_ms=uploaded,
+        content=np.zeros((len(statics.video_ids), 0), np.float32),
+    )
 
 
 def padded(column: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:

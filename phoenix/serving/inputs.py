@@ -9,6 +9,7 @@ S history, C candidates, A actions.
 """
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -55,6 +56,8 @@ class _Candidates:
     candidate_author_ids: NDArray[np.int64]  # [1, C]
     candidate_surface: NDArray[np.int32]  # [1, C]
     candidate_age_seconds: NDArray[np.float32]  # [1, C]
+    candidate_duration_seconds: NDArray[np.float32]  # [1, C], 0: unknown
+    at_ms: NDArray[np.int64]  # [1]
 
 
 def check_prediction(request: pb.PredictNextActionsRequest) -> None:
@@ -84,9 +87,15 @@ def history_of(
 ) -> HistoryBatch:
     """The newest `config.history_length` events before `now_ms` of one viewer, as [1, S] arrays.
 
-    Events without a post id and actions that the model does not know are left out.
+    Left out, as in training, are events without a post id, actions that the model does not know,
+    and events in which nothing else happened.
     """
-    events = [a for a in sequence.actions if a.post_id and a.acted_at_ms < now_ms]
+    known = frozenset(ACTION_INDEX[name] + 1 for name in config.action_names)
+    events = [
+        event
+        for event in sequence.actions
+        if event.post_id and event.acted_at_ms < now_ms and _tells(event, known)
+    ]
     events.sort(key=lambda event: event.acted_at_ms)  # stable: equal times keep their order
     events = events[-config.history_length :]
     length = config.history_length
@@ -110,7 +119,7 @@ def build_context(
     """A viewer's model inputs and digest."""
     inputs = context_inputs(config, history_of(config, sequence, now_ms, step_ms))
     digest = hashlib.blake2b(digest_size=_CONTEXT_DIGEST_BYTES)
-    for array in inputs:
+    for array in (array for array in inputs if array is not None):
         digest.update(np.ascontiguousarray(array).data)
     return Context(inputs, digest.digest())
 
@@ -135,8 +144,17 @@ def build_candidates(
             candidate_author_ids=author_ids.astype(np.int64)[None],
             candidate_surface=np.full(signed.shape, surface, np.int32),
             candidate_age_seconds=post_ages_seconds(signed[0], np.array(now_ms))[None],
+            candidate_duration_seconds=np.array(
+                [[candidate.video_duration_ms / 1000.0 for candidate in candidates]], np.float32
+            ),
+            at_ms=np.array([now_ms], np.int64),
         ),
     )
+
+
+def _tells(event: pb.AggregatedAction, known: frozenset[int]) -> bool:
+    """Whether an event holds anything that the model can read."""
+    return not known.isdisjoint(event.actions) or 0 < event.dwell_seconds < math.inf
 
 
 def _multi_hot(config: ModelConfig, events: Sequence[pb.AggregatedAction]) -> NDArray[np.float32]:

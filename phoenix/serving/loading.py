@@ -12,7 +12,7 @@ import numpy as np
 
 from phoenix.checkpoint import load_ranker, load_retrieval
 from phoenix.config import ModelConfig
-from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.features import CandidateInputs, ContextInputs, contents, hours, optional_inputs
 from phoenix.serving.buckets import Shapes
 from phoenix.serving.programs import (
     compile_ranker,
@@ -71,7 +71,7 @@ def check_ranker(model: ServedRanker) -> None:
     whole = model.score_one(caches[0], candidates, large)
     _require_finite(whole)
     order = rng.permutation(large)
-    shuffled = CandidateInputs(*(values[:, order] for values in candidates))
+    shuffled = jax.tree.map(lambda values: values[:, order], candidates)
     _require_equal(model, whole, model.score_one(caches[0], shuffled, large), order, "reordered")
     few = slice_candidates(candidates, 0, small)
     merged = model.score_merged(caches, [few] * len(caches))
@@ -102,6 +102,9 @@ def made_up_context(config: ModelConfig, rng: np.random.Generator) -> ContextInp
         return (rng.integers(1, limit, (1, length, hashes)) * mask[..., None]).astype(np.int32)
 
     actions = rng.random((1, length, config.num_actions)) < 0.3
+    tags, durations = optional_inputs(
+        config, mask, rng.integers(1, 1 << 31, (1, length, 2)), rng.exponential(60.0, (1, length))
+    )
     return ContextInputs(
         user_hashes=rng.integers(1, config.user_rows, (1, hashes)).astype(np.int32),
         history_post_hashes=rows(config.post_rows),
@@ -113,6 +116,8 @@ def made_up_context(config: ModelConfig, rng: np.random.Generator) -> ContextInp
         history_surface=np.zeros((1, length), np.int32),
         history_age_seconds=(rng.exponential(9e4, mask.shape) * mask).astype(np.float32),
         history_mask=mask,
+        history_tag_hashes=tags,
+        history_duration_seconds=durations,
     )
 
 
@@ -121,7 +126,15 @@ def made_up_candidates(
 ) -> CandidateInputs:
     """Random posts [1, C, …]."""
     shape = (1, count, config.num_hashes)
+    mask = np.ones((1, count), np.bool_)
+    tags, durations = optional_inputs(
+        config, mask, rng.integers(1, 1 << 31, (1, count, 2)), rng.exponential(60.0, (1, count))
+    )
     return CandidateInputs(
+        tag_hashes=tags,
+        duration_seconds=durations,
+        hour=hours(config, None, mask),
+        content=contents(config, None, mask),
         post_hashes=rng.integers(1, config.post_rows, shape).astype(np.int32),
         author_hashes=rng.integers(1, config.author_rows, shape).astype(np.int32),
         surface=np.ones((1, count), np.int32),

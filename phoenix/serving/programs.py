@@ -102,22 +102,23 @@ def pad_candidates(inputs: CandidateInputs, size: int) -> CandidateInputs:
         widths = [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2)
         return np.pad(values, widths, constant_values=fill)
 
+    unknown = {"age_seconds": -1.0, "duration_seconds": -1.0}
+    named = inputs._asdict().items()
     return CandidateInputs(
-        post_hashes=padded(inputs.post_hashes, 0),
-        author_hashes=padded(inputs.author_hashes, 0),
-        surface=padded(inputs.surface, 0),
-        age_seconds=padded(inputs.age_seconds, -1.0),
+        **{n: None if v is None else padded(v, unknown.get(n, 0)) for n, v in named}
     )
 
 
 def slice_candidates(inputs: CandidateInputs, start: int, stop: int) -> CandidateInputs:
     """Candidates [start, stop) of [1, C, …] inputs."""
-    return CandidateInputs(*(values[:, start:stop] for values in inputs))
+    sliced: CandidateInputs = jax.tree.map(lambda values: values[:, start:stop], inputs)
+    return sliced
 
 
 def context_rows(inputs: ContextInputs, row: int) -> ContextInputs:
     """One viewer [1, S, …] of a batch."""
-    return ContextInputs(*(values[row : row + 1] for values in inputs))
+    taken: ContextInputs = jax.tree.map(lambda values: values[row : row + 1], inputs)
+    return taken
 
 
 def _compile_all(jobs: Sequence[tuple[Program, tuple[Any, ...]]]) -> list[Program]:

@@ -57,7 +57,7 @@ class ServedRanker:
         missing = viewers - len(caches)
         rows = [pad_candidates(one, size) for one in candidates]
         rows += [rows[0]] * missing
-        merged = CandidateInputs(*(np.concatenate(column) for column in zip(*rows, strict=True)))
+        merged = jax.tree.map(lambda *columns: np.concatenate(columns), *rows)
         program = self.programs.score[viewers, size]
         log_probs, dwell = jax.device_get(
             program(self.params, (*caches, *[caches[0]] * missing), merged)

@@ -115,10 +115,8 @@ def test_a_long_pause_starts_a_new_context(make_impressions):
 
 
 def same(one, two):
-    return all(
-        np.array_equal(getattr(one, n), getattr(two, n), equal_nan=True)
-        for n in one.__dataclass_fields__
-    )
+    pairs = [(getattr(one, n), getattr(two, n)) for n in one.__dataclass_fields__]
+    return all(a is b if a is None else np.array_equal(a, b, equal_nan=True) for a, b in pairs)
 
 
 def test_resumed_batches_are_those_never_interrupted(make_impressions):

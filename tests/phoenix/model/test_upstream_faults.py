@@ -33,14 +33,14 @@ def predict(ranker, ranker_params):
 
 
 def _take(inputs: Any, index: Any, axis: int) -> Any:
-    return type(inputs)(*(np.take(array, index, axis) for array in inputs))
+    return jax.tree.map(lambda array: np.take(array, index, axis), inputs)
 
 
 def _pad_candidates(candidates: CandidateInputs, size: int) -> CandidateInputs:
     """Padding after the real candidates, as a bucket adds it."""
     extra = size - candidates.surface.shape[1]
-    return CandidateInputs(
-        *(np.pad(array, [(0, 0), (0, extra)] + [(0, 0)] * (array.ndim - 2)) for array in candidates)
+    return jax.tree.map(
+        lambda array: np.pad(array, [(0, 0), (0, extra)] + [(0, 0)] * (array.ndim - 2)), candidates
     )
 
 
@@ -49,7 +49,7 @@ def _pad_history(context: ContextInputs, size: int) -> ContextInputs:
     extra = size - context.history_mask.shape[1]
 
     def pad(name: str, array: Any) -> Any:
-        if name == "user_hashes":
+        if name == "user_hashes" or array is None:
             return array
         value = False if name == "history_mask" else 1
         widths = [(0, 0), (extra, 0)] + [(0, 0)] * (array.ndim - 2)
