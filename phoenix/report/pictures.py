@@ -170,20 +170,13 @@ def dots(
         return render(figure, label)
 
 
-def bars(
-    name: str, title: str, gains: Mapping[str, float], errors: Mapping[str, float], x_label: str,
-    label: str,
-) -> str:  # fmt: skip
+def bars(name: str, title: str, gains: Mapping[str, float], x_label: str, label: str) -> str:
     """Bars from zero to both sides, in the given order from the top."""
     names = list(gains)[::-1]
     with _rows(name, title, names, x_label) as (figure, axes):
-        lengths = np.array([gains[line] for line in names])
+        lengths = [gains[line] for line in names]
         colours = [FIRST if length >= 0 else SECOND for length in lengths]
         axes.barh(np.arange(len(names)), lengths, color=colours, height=0.62)
-        spread = np.array([Z95 * errors.get(line, math.nan) for line in names])
-        at = np.flatnonzero(np.isfinite(spread))
-        if len(at):
-            axes.errorbar(lengths[at], at, xerr=spread[at], fmt="none", ecolor=INK, elinewidth=1.0)
         axes.axvline(0.0, color=MUTED, linewidth=0.8)
         return render(figure, label)
 

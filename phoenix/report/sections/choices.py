@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from phoenix.report import pictures
 from phoenix.report.ablations import Ablations
 from phoenix.report.html import Section, grid, heading, paragraph, picture, table
-from phoenix.report.wording import estimate, number
+from phoenix.report.wording import number
+
+MEASURES_MAX = 4  # pictures of one file; the measures of a set go together
 
 TEXT = (
     "The base against the base with one change, trained with the same budget: a bar to the left is "
@@ -27,31 +29,31 @@ def choices(files: Sequence[Ablations]) -> Section:
         return Section(anchor, title, missing=(MISSING,))
     body = [paragraph(TEXT)]
     for file in files:
-        if len(files) > 1:
-            body.append(heading(file.source))
-        body.append(grid(_picture(file, measure) for measure in file.measures))
+        drawn, others = file.measures[:MEASURES_MAX], file.measures[MEASURES_MAX:]
+        body += [heading(file.source), grid(_picture(file, measure) for measure in drawn)]
+        if others:
+            body.append(paragraph(f"Not drawn, but in {file.source}: {', '.join(others)}."))
     return Section(anchor, title, "\n".join(body))
 
 
 def _picture(file: Ablations, measure: str) -> str:
-    rows = [row for row in file.rows if measure in row.gains]
-    gains = {row.name: row.gains[measure] for row in rows}
-    errors = {row.name: row.errors[measure] for row in rows if measure in row.errors}
-    text = f"Gain in {measure}: " + "; ".join(
-        f"{name} {estimate(gain, errors.get(name))}" for name, gain in gains.items()
+    gains = {row.name: row.gains[measure] for row in file.rows if measure in row.gains}
+    best = max(gains, key=lambda name: gains[name])
+    worst = min(gains, key=lambda name: gains[name])
+    text = (
+        f"{measure} by {len(gains)} changes: the most is lost by {worst} ({gains[worst]:+.4f}), "
+        f"the most gained by {best} ({gains[best]:+.4f})"
     )
     svg = pictures.bars(
-        f"ablation-{file.source}-{measure}", measure, gains, errors, "difference to the base", text
+        f"ablation-{file.source}-{measure}", measure, gains, "difference to the base", text
     )
-    numbers = table(
-        ("change", measure, "difference"),
-        [
-            (
-                row.name,
-                number(row.values.get(measure, math.nan)),
-                estimate(row.gains[measure], row.errors.get(measure)),
-            )
-            for row in rows
-        ],
-    )
-    return picture(svg, f"Differences in {measure} by each change.", numbers)
+    rows = [
+        (
+            f"{row.name}: {row.what}" if row.what else row.name,
+            number(row.values.get(measure, math.nan)),
+            f"{row.gains[measure]:+.4f}",
+        )
+        for row in file.rows
+        if measure in row.gains
+    ]
+    return picture(svg, f"{text}.", table(("change", measure, "difference"), rows))

@@ -86,10 +86,11 @@ def write(
 def ablations(tmp_path: Path) -> Path:
     path = tmp_path / "ablations.json"
     rows = [
-        {"name": "no history", "metrics": {"primary": 0.5}, "gain": {"primary": -0.1}},
-        {"name": "<b>causal</b>", "metrics": {"primary": 0.61}, "gain": {"primary": 0.01}},
+        {"name": "base", "primary": 0.6, "difference": 0.0},
+        {"name": "no-history", "what": "no history", "primary": 0.5, "difference": -0.1},
+        {"name": "<b>causal</b>", "what": "both", "primary": 0.61, "difference": 0.01},
     ]
-    path.write_text(json.dumps({"ablations": rows}))
+    path.write_text(json.dumps({"day": "validation", "rows": rows}))
     return path
 
 
@@ -259,6 +260,23 @@ def test_probabilities_out_of_range_are_refused(keep: Keep, evaluated: Evaluated
     """Log-odds in the place of probabilities would make a fine-looking, false page."""
     with pytest.raises(ReportError, match="probabilities from 0 to 1"):
         write(keep(probabilities=evaluated.probabilities * 10))
+
+
+def test_gains_are_differences_to_the_base_in_every_form(ablations: Path, tmp_path: Path) -> None:
+    """The ranker's and the recommender's files differ; a reader must not have to know."""
+    ranker = read_ablations(ablations)
+    assert ranker.rows[0].gains["primary"] == pytest.approx(-0.1)
+    assert [row.name for row in ranker.rows] == ["no-history", "<b>causal</b>"]
+    nested = [
+        {"name": "base", "metrics": {"HR@10": 0.3, "NDCG@10": 0.2}, "gain": 0.0},
+        {"name": "ema", "metrics": {"HR@10": 0.4, "NDCG@10": 0.1}, "gain": -0.1},
+    ]
+    path = tmp_path / "sequential.json"
+    path.write_text(json.dumps(nested))
+    (row,) = read_ablations(path).rows
+    assert row.gains == pytest.approx({"HR@10": 0.1, "NDCG@10": -0.1})
+    path.write_text(json.dumps([{"name": "ema", "gain": -0.1}]))
+    assert read_ablations(path).measures == ("gain",)
 
 
 @pytest.mark.parametrize("content", ["[]", '{"rows": [{"x": 1}]}', '{"a": 1}', '[{"name": "a"}]'])
