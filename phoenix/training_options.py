@@ -29,8 +29,8 @@ class TrainingOptions:
     # Of the dwell regression beside the actions. Deviation: 0.1 in the original (2026-08); seconds
     # are known for every impression and tell tastes apart soonest.
     dwell_weight: float = 1.0
-    # Of the softmax among the candidates of one context, beside the cross-entropy of each: it learns
-    # the order within a viewer alone.
+    # Of the softmax among the candidates of one context, beside the cross-entropy of each: it
+    # learns the order within a viewer alone.
     listwise_weight: float = 0.0
     post_dropout: float = 0.5  # share of posts whose own rows are hidden: new posts have none
     user_dropout: float = 0.3  # share of viewers hidden: new viewers have no rows
