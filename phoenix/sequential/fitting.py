@@ -154,12 +154,12 @@ class _Fitter:
             loss = self._one_step(batch, np.random.default_rng([self._seed, epoch, self._steps]))
             targets += int((batch.targets > 0).sum())
             if pending is not None:  # the next batch is built while a step computes
-                jax.block_until_ready(pending)
+                _wait(pending)
             pending = loss
             self._losses.append(loss)
             if self._out_of_time():
                 break
-        jax.block_until_ready(self._state)
+        _wait(self._state)
         self._seconds = before + self._monotonic_s() - started
         return targets
 
@@ -278,6 +278,10 @@ def batch_loss(
 
 def _moved(p: Array, update: Array, rate: Array, decay: float) -> Array:
     return p - rate * (update + (decay * p if p.ndim > 1 else 0.0))
+
+
+def _wait(arrays: Any) -> None:
+    jax.block_until_ready(arrays)  # type: ignore[no-untyped-call]
 
 
 def _host(params: Params) -> Params:

@@ -49,8 +49,8 @@ class Sequences:
     def of(cls, rows: Sequence[Items] | Sequence[list[int]]) -> Sequences:
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum([len(row) for row in rows], out=offsets[1:])
-        flat = np.concatenate([np.asarray(row, np.int32) for row in rows] or [np.zeros(0)])
-        return cls(flat.astype(np.int32), offsets)
+        flat = [np.asarray(row, np.int32) for row in rows] or [np.zeros(0, np.int32)]
+        return cls(np.concatenate(flat), offsets)
 
 
 @dataclass(frozen=True, slots=True)

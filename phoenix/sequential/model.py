@@ -126,13 +126,14 @@ class _SequentialNetwork(hk.Module):
 
     def _tokens(self, rows: Array, history: Array) -> Array:
         c = self._config
-        hidden = rows[history]
+        hidden: Array = rows[history]
         if c.positions in ("learned", "both"):
             initial = Normal(POSITION_STDDEV)
             shape = (c.history_length, c.width)
             position = hk.get_parameter("position", shape, jnp.float32, initial)
             hidden = hidden + position[c.history_length - history.shape[1] :]
-        return hidden * c.width**0.5
+        scaled: Array = hidden * c.width**0.5
+        return scaled
 
     def targets(self, rows: Array) -> Array:
         """The candidate tower: tied rows, or what an MLP adds to them."""

@@ -92,7 +92,8 @@ def best_items(scores: Scores, top: int) -> tuple[Items, Scores]:
     found = np.argpartition(-scores, width - 1, axis=1)[:, :width]
     value = np.take_along_axis(scores, found, axis=1)
     order = np.lexsort((found, -value), axis=1)
-    found, value = (np.take_along_axis(x, order, axis=1) for x in (found, value))
+    found = np.take_along_axis(found, order, axis=1)
+    value = np.take_along_axis(value, order, axis=1)
     gap = ((0, 0), (0, top - width))
     items = np.where(np.isfinite(value), found, 0).astype(np.int32)
     return np.pad(items, gap), np.pad(value, gap, constant_values=-np.inf)
