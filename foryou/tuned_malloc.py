@@ -15,6 +15,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 GUARD = "FORYOU_TUNED_MALLOC"  # names what was set, for the second start to take away
+PROGRAMS = ("foryou", "foryou.cli")  # the script, and what follows python -m
 SETTINGS = {
     "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",  # transparent huge pages
     "MALLOC_MMAP_MAX_": "0",  # no allocation of its own mapping
@@ -46,7 +47,7 @@ def applies(environment: MutableMapping[str, str], command: Sequence[str]) -> bo
     if not sys.platform.startswith("linux") or not _glibc():
         return False
     on_cpu = environment.get("JAX_PLATFORMS") == "cpu" or not _accelerator()
-    return on_cpu and any(Path(part).name == "foryou" for part in command[1:3])
+    return on_cpu and any(Path(part).name in PROGRAMS for part in command[1:3])
 
 
 def _glibc() -> bool:
