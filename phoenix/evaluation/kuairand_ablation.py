@@ -70,6 +70,7 @@ def changes() -> Mapping[str, tuple[str, Change]]:
         "listwise": ("a softmax within a context beside", _options(listwise_weight=0.3)),
         "recent-weight": ("rows with a time weigh more", _recent_weight),
         "long-history": ("twice the history", _config(history_length=64)),
+        "muon": ("Muon instead of AdamW for matrices", _options(optimizer="muon")),
         "no-label-mask": ("what was not recorded counts as refused", _without_mask),
     }
 
