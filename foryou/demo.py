@@ -1,6 +1,7 @@
 """The demo: a synthetic world, every service, both models, one explained feed.
 
     world → events → services follow them ∥ both trainings → models swapped in → feed → quality
+                                                                                       → served
 
 Its services are its own processes (`LocalServices`) or run already (`RunningServices`). What the
 world knows in secret (tastes, qualities) reaches no process: services and trainings see the events
@@ -22,7 +23,7 @@ from foryou.errors import CommandError, UsageError
 from foryou.judging import judge_feeds
 from foryou.phases import Phase, Phases
 from foryou.promises import broken_promises
-from foryou.quality import Captured, choose_demo_viewer
+from foryou.quality import Captured, choose_demo_viewer, choose_viewers
 from foryou.world import World, WorldConfig, generate
 from foryou.world.events import write_world
 from home_mixer.client import AsyncHomeMixerClient, FeedError, scored_posts_query
@@ -34,6 +35,7 @@ TRAIN_SECONDS_EXTRA = 180.0  # reading the log, imports and writing, beyond the 
 # The towers need fewer steps than the ranker; while they compile in phoenix, the ranker goes on.
 RETRIEVAL_SHARE = 0.55
 FEED_SECONDS_MAX = 10.0
+SERVED_VIEWERS = 24  # enough that `foryou eval skew` meets short and long histories
 FEED_ATTEMPTS_SECONDS = 120.0  # a machine that also compiles and trains is slow at first
 POSTS_MIN = 20  # a shorter feed is a failure of the demo
 
@@ -112,6 +114,8 @@ async def run_demo(
         first_feed_seconds = phases.elapsed_s()
         with phases.phase("quality", f"judging the feeds of {options.judged_viewers} viewers"):
             captured = await judge_feeds(client, world, options.judged_viewers)
+        with phases.phase("serve", f"serving a feed to {SERVED_VIEWERS} other viewers"):
+            phases.say(await _serve_some(client, world, viewer_id))
     return DemoResult(
         world=world,
         viewer_id=viewer_id,
@@ -196,6 +200,20 @@ async def _first_feed(
                 return answer
         await asyncio.sleep(0.2)
     raise CommandError(f"no good feed within {FEED_ATTEMPTS_SECONDS:.0f} s: {problem}")
+
+
+async def _serve_some(client: AsyncHomeMixerClient, world: World, viewer_id: int) -> str:
+    """Feeds that count as served, for the log; the viewer of the demo keeps a fresh one. How many
+    there are in the end: a busy machine may refuse some, and nothing depends on any of them."""
+    viewers = [v for v in choose_viewers(world, SERVED_VIEWERS).tolist() if v != viewer_id]
+    failed = []
+    for viewer in viewers:
+        try:
+            await client.get_scored_posts(viewer, seen_ids=world.seen_post_ids(viewer).tolist())
+        except FeedError as error:
+            failed.append(str(error))
+    served = f"{len(viewers) - len(failed)} feeds served"
+    return f"{served}, {len(failed)} failed: {failed[0]}" if failed else served
 
 
 def _check_promises(world: World, viewer_id: int, response: home_mixer_pb2.ExplainResponse) -> None:

@@ -73,6 +73,7 @@ class LocalServices:
                 *("serve", "home-mixer", *common),
                 *("--thunder-address", self._services["thunder"].address),
                 *("--phoenix-address", self._services["phoenix"].address),
+                *("--served-features-every", "1"),  # few feeds, and all can be checked
             ],
             dict(EMBEDDED),
         )

@@ -155,7 +155,9 @@ def build_pipeline(
         side_effects=[
             RequestInfoCacheSideEffect(clients.requests, SIDE_EFFECT_BUDGET_MS),
             ServedHistorySideEffect(clients.served, SIDE_EFFECT_BUDGET_MS),
-            ServedCandidatesEventSideEffect(to.events, scorer.model_version, SIDE_EFFECT_BUDGET_MS),
+            ServedCandidatesEventSideEffect(
+                to.events, scorer, SIDE_EFFECT_BUDGET_MS, settings.served_features_every
+            ),
         ],
     )
     return pipeline, scorer

@@ -108,6 +108,13 @@ class HomeMixerSettings(FeatureStoreSettings):
     user_features_cache_viewers: int = Field(
         10_000, ge=0, le=10_000_000, description="viewers whose last known lists are kept for that"
     )
+    served_features_every: int = Field(
+        100,
+        ge=0,
+        le=1_000_000,
+        description="of one feed in so many the served event holds what the ranker was given, for "
+        "foryou eval skew; 1: of all, 0: of none",
+    )
     visibility_stale_seconds: int = Field(
         60, ge=0, le=86_400, description="how old last known safety labels may be in an outage"
     )

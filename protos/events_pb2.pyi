@@ -693,6 +693,78 @@ class ServedPost(_message.Message):
 Global___ServedPost: _TypeAlias = ServedPost  # noqa: Y015
 
 @_typing.final
+class ServedFeatures(_message.Message):
+    """What the ranker was given for one feed, of a sample of the feeds: ids and numbers, no text. From
+    it the predictions can be made again, and the features be compared with those of training.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_AT_MS_FIELD_NUMBER: _builtins.int
+    HISTORY_POST_IDS_FIELD_NUMBER: _builtins.int
+    HISTORY_AUTHOR_IDS_FIELD_NUMBER: _builtins.int
+    HISTORY_AGO_MS_FIELD_NUMBER: _builtins.int
+    HISTORY_ACTION_BITS_FIELD_NUMBER: _builtins.int
+    HISTORY_DWELL_SECONDS_FIELD_NUMBER: _builtins.int
+    HISTORY_SURFACES_FIELD_NUMBER: _builtins.int
+    SCORED_POST_IDS_FIELD_NUMBER: _builtins.int
+    SCORED_AUTHOR_IDS_FIELD_NUMBER: _builtins.int
+    SCORED_VIDEO_DURATION_MS_FIELD_NUMBER: _builtins.int
+    context_at_ms: _builtins.int
+    """the moment from which the history's ages count"""
+    @_builtins.property
+    def history_post_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The viewer's history, oldest first; entry i of each list belongs to event i."""
+
+    @_builtins.property
+    def history_author_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def history_ago_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """served_at_ms − first action of the window"""
+
+    @_builtins.property
+    def history_action_bits(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """bit i: action number i + 1"""
+
+    @_builtins.property
+    def history_dwell_seconds(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """0: unknown"""
+
+    @_builtins.property
+    def history_surfaces(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def scored_post_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """What was scored for posts[i] of the event: of a repost its original."""
+
+    @_builtins.property
+    def scored_author_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]: ...
+    @_builtins.property
+    def scored_video_duration_ms(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """0: no video"""
+
+    def __init__(
+        self,
+        *,
+        context_at_ms: _builtins.int = ...,
+        history_post_ids: _abc.Iterable[_builtins.int] | None = ...,
+        history_author_ids: _abc.Iterable[_builtins.int] | None = ...,
+        history_ago_ms: _abc.Iterable[_builtins.int] | None = ...,
+        history_action_bits: _abc.Iterable[_builtins.int] | None = ...,
+        history_dwell_seconds: _abc.Iterable[_builtins.float] | None = ...,
+        history_surfaces: _abc.Iterable[_builtins.int] | None = ...,
+        scored_post_ids: _abc.Iterable[_builtins.int] | None = ...,
+        scored_author_ids: _abc.Iterable[_builtins.int] | None = ...,
+        scored_video_duration_ms: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context_at_ms", b"context_at_ms", "history_action_bits", b"history_action_bits", "history_ago_ms", b"history_ago_ms", "history_author_ids", b"history_author_ids", "history_dwell_seconds", b"history_dwell_seconds", "history_post_ids", b"history_post_ids", "history_surfaces", b"history_surfaces", "scored_author_ids", b"scored_author_ids", "scored_post_ids", b"scored_post_ids", "scored_video_duration_ms", b"scored_video_duration_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServedFeatures: _TypeAlias = ServedFeatures  # noqa: Y015
+
+@_typing.final
 class ServedEvent(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -703,6 +775,7 @@ class ServedEvent(_message.Message):
     POSTS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     PARAMS_HASH_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     viewer_id: _builtins.int
     request_id: _builtins.str
     served_at_ms: _builtins.int
@@ -711,6 +784,10 @@ class ServedEvent(_message.Message):
     params_hash: _builtins.str
     @_builtins.property
     def posts(self) -> _containers.RepeatedCompositeFieldContainer[Global___ServedPost]: ...
+    @_builtins.property
+    def features(self) -> Global___ServedFeatures:
+        """of a sample of the feeds"""
+
     def __init__(
         self,
         *,
@@ -721,10 +798,11 @@ class ServedEvent(_message.Message):
         posts: _abc.Iterable[Global___ServedPost] | None = ...,
         model_version: _builtins.str = ...,
         params_hash: _builtins.str = ...,
+        features: Global___ServedFeatures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["features", b"features"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_version", b"model_version", "params_hash", b"params_hash", "posts", b"posts", "product_surface", b"product_surface", "request_id", b"request_id", "served_at_ms", b"served_at_ms", "viewer_id", b"viewer_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["features", b"features", "model_version", b"model_version", "params_hash", b"params_hash", "posts", b"posts", "product_surface", b"product_surface", "request_id", b"request_id", "served_at_ms", b"served_at_ms", "viewer_id", b"viewer_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from protos import actions_pb2 as protos_dot_actions__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/phoenix.proto\x12\x11\x66oryou.phoenix.v1\x1a\x14protos/actions.proto\"\xca\x01\n\x10\x41ggregatedAction\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\x13\n\x0b\x61\x63ted_at_ms\x18\x03 \x01(\x03\x12*\n\x07\x61\x63tions\x18\x04 \x03(\x0e\x32\x19.foryou.actions.v1.Action\x12\x15\n\rdwell_seconds\x18\x05 \x01(\x02\x12:\n\x0fproduct_surface\x18\x06 \x01(\x0e\x32!.foryou.actions.v1.ProductSurface\"[\n\x12UserActionSequence\x12\x0f\n\x07user_id\x18\x01 \x01(\x04\x12\x34\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32#.foryou.phoenix.v1.AggregatedAction\"N\n\rCandidatePost\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\x19\n\x11video_duration_ms\x18\x03 \x01(\r\"\xea\x01\n\x19PredictNextActionsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x37\n\x08sequence\x18\x02 \x01(\x0b\x32%.foryou.phoenix.v1.UserActionSequence\x12\x34\n\ncandidates\x18\x03 \x03(\x0b\x32 .foryou.phoenix.v1.CandidatePost\x12:\n\x0fproduct_surface\x18\x04 \x01(\x0e\x32!.foryou.actions.v1.ProductSurface\x12\x0e\n\x06now_ms\x18\x05 \x01(\x03\"\xa8\x01\n\x1aPredictNextActionsResponse\x12*\n\x07\x61\x63tions\x18\x01 \x03(\x0e\x32\x19.foryou.actions.v1.Action\x12\x11\n\tlog_probs\x18\x02 \x03(\x02\x12\x15\n\rdwell_seconds\x18\x03 \x03(\x02\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x1d\n\x15prediction_request_id\x18\x05 \x01(\x04\"\xff\x01\n\x0fRetrieveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x37\n\x08sequence\x18\x02 \x01(\x0b\x32%.foryou.phoenix.v1.UserActionSequence\x12\x13\n\x0bmax_results\x18\x03 \x01(\r\x12\x18\n\x10\x65xclude_post_ids\x18\x04 \x03(\x04\x12\x1a\n\x12\x65xclude_author_ids\x18\x05 \x03(\x04\x12\x17\n\x0f\x65xclude_history\x18\x06 \x01(\x08\x12\x13\n\x0b\x65xclude_own\x18\x07 \x01(\x08\x12\x16\n\x0eposts_after_ms\x18\x08 \x01(\x03\x12\x0e\n\x06now_ms\x18\t \x01(\x03\"B\n\rRetrievedPost\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\r\n\x05score\x18\x03 \x01(\x02\"n\n\x10RetrieveResponse\x12/\n\x05posts\x18\x01 \x03(\x0b\x32 .foryou.phoenix.v1.RetrievedPost\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nindex_size\x18\x03 \x01(\x04\x32\x86\x01\n\x11PredictionService\x12q\n\x12PredictNextActions\x12,.foryou.phoenix.v1.PredictNextActionsRequest\x1a-.foryou.phoenix.v1.PredictNextActionsResponse2g\n\x10RetrievalService\x12S\n\x08Retrieve\x12\".foryou.phoenix.v1.RetrieveRequest\x1a#.foryou.phoenix.v1.RetrieveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x14protos/phoenix.proto\x12\x11\x66oryou.phoenix.v1\x1a\x14protos/actions.proto\"\xca\x01\n\x10\x41ggregatedAction\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\x13\n\x0b\x61\x63ted_at_ms\x18\x03 \x01(\x03\x12*\n\x07\x61\x63tions\x18\x04 \x03(\x0e\x32\x19.foryou.actions.v1.Action\x12\x15\n\rdwell_seconds\x18\x05 \x01(\x02\x12:\n\x0fproduct_surface\x18\x06 \x01(\x0e\x32!.foryou.actions.v1.ProductSurface\"[\n\x12UserActionSequence\x12\x0f\n\x07user_id\x18\x01 \x01(\x04\x12\x34\n\x07\x61\x63tions\x18\x02 \x03(\x0b\x32#.foryou.phoenix.v1.AggregatedAction\"N\n\rCandidatePost\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\x19\n\x11video_duration_ms\x18\x03 \x01(\r\"\xea\x01\n\x19PredictNextActionsRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x37\n\x08sequence\x18\x02 \x01(\x0b\x32%.foryou.phoenix.v1.UserActionSequence\x12\x34\n\ncandidates\x18\x03 \x03(\x0b\x32 .foryou.phoenix.v1.CandidatePost\x12:\n\x0fproduct_surface\x18\x04 \x01(\x0e\x32!.foryou.actions.v1.ProductSurface\x12\x0e\n\x06now_ms\x18\x05 \x01(\x03\"\xbf\x01\n\x1aPredictNextActionsResponse\x12*\n\x07\x61\x63tions\x18\x01 \x03(\x0e\x32\x19.foryou.actions.v1.Action\x12\x11\n\tlog_probs\x18\x02 \x03(\x02\x12\x15\n\rdwell_seconds\x18\x03 \x03(\x02\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\x1d\n\x15prediction_request_id\x18\x05 \x01(\x04\x12\x15\n\rcontext_at_ms\x18\x06 \x01(\x03\"\xff\x01\n\x0fRetrieveRequest\x12\x12\n\nrequest_id\x18\x01 \x01(\t\x12\x37\n\x08sequence\x18\x02 \x01(\x0b\x32%.foryou.phoenix.v1.UserActionSequence\x12\x13\n\x0bmax_results\x18\x03 \x01(\r\x12\x18\n\x10\x65xclude_post_ids\x18\x04 \x03(\x04\x12\x1a\n\x12\x65xclude_author_ids\x18\x05 \x03(\x04\x12\x17\n\x0f\x65xclude_history\x18\x06 \x01(\x08\x12\x13\n\x0b\x65xclude_own\x18\x07 \x01(\x08\x12\x16\n\x0eposts_after_ms\x18\x08 \x01(\x03\x12\x0e\n\x06now_ms\x18\t \x01(\x03\"B\n\rRetrievedPost\x12\x0f\n\x07post_id\x18\x01 \x01(\x04\x12\x11\n\tauthor_id\x18\x02 \x01(\x04\x12\r\n\x05score\x18\x03 \x01(\x02\"n\n\x10RetrieveResponse\x12/\n\x05posts\x18\x01 \x03(\x0b\x32 .foryou.phoenix.v1.RetrievedPost\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x12\n\nindex_size\x18\x03 \x01(\x04\x32\x86\x01\n\x11PredictionService\x12q\n\x12PredictNextActions\x12,.foryou.phoenix.v1.PredictNextActionsRequest\x1a-.foryou.phoenix.v1.PredictNextActionsResponse2g\n\x10RetrievalService\x12S\n\x08Retrieve\x12\".foryou.phoenix.v1.RetrieveRequest\x1a#.foryou.phoenix.v1.RetrieveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,15 +41,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PREDICTNEXTACTIONSREQUEST']._serialized_start=444
   _globals['_PREDICTNEXTACTIONSREQUEST']._serialized_end=678
   _globals['_PREDICTNEXTACTIONSRESPONSE']._serialized_start=681
-  _globals['_PREDICTNEXTACTIONSRESPONSE']._serialized_end=849
-  _globals['_RETRIEVEREQUEST']._serialized_start=852
-  _globals['_RETRIEVEREQUEST']._serialized_end=1107
-  _globals['_RETRIEVEDPOST']._serialized_start=1109
-  _globals['_RETRIEVEDPOST']._serialized_end=1175
-  _globals['_RETRIEVERESPONSE']._serialized_start=1177
-  _globals['_RETRIEVERESPONSE']._serialized_end=1287
-  _globals['_PREDICTIONSERVICE']._serialized_start=1290
-  _globals['_PREDICTIONSERVICE']._serialized_end=1424
-  _globals['_RETRIEVALSERVICE']._serialized_start=1426
-  _globals['_RETRIEVALSERVICE']._serialized_end=1529
+  _globals['_PREDICTNEXTACTIONSRESPONSE']._serialized_end=872
+  _globals['_RETRIEVEREQUEST']._serialized_start=875
+  _globals['_RETRIEVEREQUEST']._serialized_end=1130
+  _globals['_RETRIEVEDPOST']._serialized_start=1132
+  _globals['_RETRIEVEDPOST']._serialized_end=1198
+  _globals['_RETRIEVERESPONSE']._serialized_start=1200
+  _globals['_RETRIEVERESPONSE']._serialized_end=1310
+  _globals['_PREDICTIONSERVICE']._serialized_start=1313
+  _globals['_PREDICTIONSERVICE']._serialized_end=1447
+  _globals['_RETRIEVALSERVICE']._serialized_start=1449
+  _globals['_RETRIEVALSERVICE']._serialized_end=1552
 # @@protoc_insertion_point(module_scope)

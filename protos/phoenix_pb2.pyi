@@ -159,8 +159,11 @@ class PredictNextActionsResponse(_message.Message):
     DWELL_SECONDS_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     PREDICTION_REQUEST_ID_FIELD_NUMBER: _builtins.int
+    CONTEXT_AT_MS_FIELD_NUMBER: _builtins.int
     model_version: _builtins.str
     prediction_request_id: _builtins.int
+    context_at_ms: _builtins.int
+    """the moment from which the history's ages count; 0: not said"""
     @_builtins.property
     def actions(self) -> _containers.RepeatedScalarFieldContainer[_actions_pb2.Action.ValueType]:
         """The discrete actions that the model predicts, then, row by row in the order of the request's
@@ -183,10 +186,11 @@ class PredictNextActionsResponse(_message.Message):
         dwell_seconds: _abc.Iterable[_builtins.float] | None = ...,
         model_version: _builtins.str = ...,
         prediction_request_id: _builtins.int = ...,
+        context_at_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "dwell_seconds", b"dwell_seconds", "log_probs", b"log_probs", "model_version", b"model_version", "prediction_request_id", b"prediction_request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actions", b"actions", "context_at_ms", b"context_at_ms", "dwell_seconds", b"dwell_seconds", "log_probs", b"log_probs", "model_version", b"model_version", "prediction_request_id", b"prediction_request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ import typer
 
 from foryou.commands.evaluate_sequential import EXAMPLES as SEQUENTIAL_EXAMPLES
 from foryou.commands.evaluate_sequential import sequential
+from foryou.commands.skew import SKEW_EXAMPLES, skew
 from foryou.errors import UsageError
 from foryou.progress import ProgressLines
 
@@ -24,6 +25,7 @@ def app() -> typer.Typer:
     )
     group.command("kuairand", epilog=KUAIRAND_EXAMPLES)(kuairand)
     group.command("sequential", epilog=SEQUENTIAL_EXAMPLES)(sequential)
+    group.command("skew", epilog=SKEW_EXAMPLES)(skew)
     return group
 
 
@@ -46,6 +48,16 @@ def kuairand(
             help="Keep the checkpoint there, with evaluation.parquet and evaluation.json beside it."
         ),
     ] = None,
+    validate: Annotated[
+        bool, typer.Option("--validate", help="Leave the last day out; test on the day before it.")
+    ] = False,
+    ablate: Annotated[
+        str | None,
+        typer.Option(help="all, or choices by name: what each brings, on the validation day."),
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(help="With --ablate: trainings to average a choice over.", min=1)
+    ] = 1,
     seed: Annotated[int, typer.Option(help="Seed of the training.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Step budget of the training.", min=1)] = None,
     seconds: Annotated[float | None, typer.Option(help="Time budget of the training.")] = None,
@@ -66,6 +78,9 @@ def kuairand(
         raise UsageError(f"--predictions {predictions} is a directory; expected a file to write")
     if keep is not None and keep.exists() and not keep.is_dir():
         raise UsageError(f"--keep {keep} is a file; expected a directory to make or to add to")
+    if ablate is not None:
+        _ablate(data, ablate, range(seed, seed + seeds), steps, as_json)
+        return
     from phoenix.evaluation.kuairand import run
     from phoenix.evaluation.kuairand_report import format_table
 
@@ -78,6 +93,25 @@ def kuairand(
         steps=steps,
         seconds=seconds,
         checkpoint_dir=keep,
+        validate=validate,
         progress=ProgressLines("ranker", sys.stderr),
     )
     print(json.dumps(result) if as_json else format_table(result))
+
+
+def _ablate(data: Path, wanted: str, seeds: range, steps: int | None, as_json: bool) -> None:
+    """Print what choices bring."""
+    from phoenix.evaluation.kuairand_ablation import ablate, format_ablation, names_of
+
+    try:
+        names = names_of(wanted)
+    except ValueError as error:
+        raise UsageError(f"--ablate: {error}") from error
+    result = ablate(
+        data,
+        names,
+        seeds=list(seeds),
+        steps=steps,
+        progress=lambda label: ProgressLines(label, sys.stderr),
+    )
+    print(json.dumps(result) if as_json else format_ablation(result))

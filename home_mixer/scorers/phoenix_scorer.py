@@ -34,7 +34,7 @@ from protos import phoenix_pb2
 from service_kit.clock import Clock
 from service_kit.snowflake import ID_MAX
 
-MODELS_REMEMBERED = 4_096  # predictions whose model can be named: far more than run at once
+PREDICTIONS_REMEMBERED = 4_096  # those whose model can be named: far more than run at once
 
 Response = phoenix_pb2.PredictNextActionsResponse
 Predict = Method[phoenix_pb2.PredictNextActionsRequest, Response]
@@ -59,11 +59,11 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         self._sequences = sequences or SequenceMessages()
         self.budget_ms = budget_ms
         self._clock = clock
-        self._models: OrderedDict[int, str] = OrderedDict()
+        self._predictions: OrderedDict[int, tuple[str, int]] = OrderedDict()
 
     async def score(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         size = query.params.phoenix_max_candidates
-        rows = np.flatnonzero(_content(table)[0] <= ID_MAX)
+        rows = np.flatnonzero(scored_ids(table)[0] <= ID_MAX)
         requests = [
             self._request(query, table.take(rows[at : at + size]))
             for at in range(0, len(rows), size)
@@ -82,12 +82,16 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
 
     def model_version(self, prediction_request_id: int) -> str:
         """The model behind a recent prediction; "" when it is not known any more."""
-        return self._models.get(prediction_request_id, "")
+        return self._predictions.get(prediction_request_id, ("", 0))[0]
+
+    def context_at_ms(self, prediction_request_id: int) -> int:
+        """From when a recent prediction counted the history's ages; 0 when it is not known."""
+        return self._predictions.get(prediction_request_id, ("", 0))[1]
 
     def _request(
         self, query: ScoredPostsQuery, table: CandidateTable
     ) -> phoenix_pb2.PredictNextActionsRequest:
-        post_ids, author_ids = _content(table)
+        post_ids, author_ids = scored_ids(table)
         candidates = [
             phoenix_pb2.CandidatePost(post_id=post, author_id=author, video_duration_ms=video)
             for post, author, video in zip(
@@ -107,9 +111,10 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
 
     def _remember(self, responses: Sequence[Response]) -> None:
         for response in responses:
-            self._models[response.prediction_request_id] = response.model_version
-        while len(self._models) > MODELS_REMEMBERED:
-            self._models.popitem(last=False)
+            what = response.model_version, response.context_at_ms
+            self._predictions[response.prediction_request_id] = what
+        while len(self._predictions) > PREDICTIONS_REMEMBERED:
+            self._predictions.popitem(last=False)
 
     def _columns(
         self,
@@ -132,7 +137,7 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         return columns
 
 
-def _content(table: CandidateTable) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+def scored_ids(table: CandidateTable) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
     """(post ids, author ids), each [N]: a repost's are its original's."""
     is_repost = table["reposted_post_id"] != 0
     has_user = is_repost & (table["reposted_user_id"] != 0)

@@ -140,8 +140,9 @@ class EventColumns:
         )
 
     def served(self) -> ServedColumns:
-        *columns, requests = _columns(self._served, 6)
-        return ServedColumns(*columns, self._ranks()[requests])
+        viewers, posts, authors, at_ms, surfaces, requests = _columns(self._served, 6)
+        ranks = self._ranks()[requests]
+        return ServedColumns(viewers, posts, authors, at_ms, surfaces, ranks)
 
     def actions(self) -> ActionColumns:
         users, posts, authors, numbers, at_ms, surfaces, requests = _columns(

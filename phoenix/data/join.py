@@ -31,7 +31,13 @@ from numpy.typing import NDArray
 from phoenix.data.events import ActionColumns, EventColumns, ServedColumns
 from phoenix.data.grouped import GroupedTimes, pair_codes
 from phoenix.data.impressions import Impressions
-from phoenix.data.sequence import aggregate, gives_dwell, greatest_seconds, without_duplicates
+from phoenix.data.sequence import (
+    ActionSequences,
+    aggregate,
+    gives_dwell,
+    greatest_seconds,
+    without_duplicates,
+)
 from protos import events_pb2
 from service_kit.action_list import ACTION_INDEX, ACTION_NAMES, MODEL_ACTIONS
 from service_kit.embedded_log import EmbeddedLogSource
@@ -135,7 +141,7 @@ def join_columns(
     scored = events.originals(served.post_ids, served.author_ids)
     shown = replace(served, post_ids=scored[0], author_ids=scored[1])
     targets = _targets(shown, actions, impression, mature, action_names)
-    history = _history(actions, action_names)
+    history = history_impressions(aggregate(actions), action_names)
     counts = {
         "served": len(mature),
         "actions": len(actions.user_ids),
@@ -227,9 +233,8 @@ def _targets(
     )
 
 
-def _history(actions: ActionColumns, action_names: Sequence[str]) -> Impressions:
-    """Context rows: the aggregated sequences of all users."""
-    events = aggregate(actions)
+def history_impressions(events: ActionSequences, action_names: Sequence[str]) -> Impressions:
+    """Context rows: aggregated sequences, of any number of users."""
     return Impressions(
         viewer_ids=events.user_ids,
         post_ids=events.post_ids,

@@ -12,7 +12,13 @@ from phoenix.features import CandidateInputs
 from phoenix.serving.batcher import ScoreBatcher
 from phoenix.serving.calls import Calls, NoModelError, NotFiniteError, RpcContext
 from phoenix.serving.canary import Canary
-from phoenix.serving.inputs import Context, build_candidates, build_context, check_prediction
+from phoenix.serving.inputs import (
+    Context,
+    build_candidates,
+    build_context,
+    check_prediction,
+    context_time_ms,
+)
 from phoenix.serving.served import Scores, ServedRanker
 from phoenix.serving.telemetry import Telemetry
 from protos import actions_pb2
@@ -88,7 +94,8 @@ class PredictionServicer(pb_grpc.PredictionServiceServicer):
             raise NotFiniteError(f"model {model.version} answered a number that is not finite")
         if request.candidates and self._canary.due():
             self._start_canary(model, context, candidates, scores)
-        return await _run(count, partial(self._response, model, scores))
+        at_ms = context_time_ms(request.now_ms, self._context_step_ms) if request.now_ms else 0
+        return await _run(count, partial(self._response, model, scores, at_ms))
 
     def _inputs(
         self, model: ServedRanker, request: pb.PredictNextActionsRequest
@@ -103,13 +110,16 @@ class PredictionServicer(pb_grpc.PredictionServiceServicer):
             build_candidates(config, request.candidates, request.product_surface, now_ms),
         )
 
-    def _response(self, model: ServedRanker, scores: Scores) -> pb.PredictNextActionsResponse:
+    def _response(
+        self, model: ServedRanker, scores: Scores, context_at_ms: int
+    ) -> pb.PredictNextActionsResponse:
         return pb.PredictNextActionsResponse(
             actions=[action_of(name) for name in model.programs.config.action_names],
             log_probs=scores.log_probs.ravel().tolist(),  # six times faster than the array
             dwell_seconds=scores.dwell_seconds.tolist(),
             model_version=model.version,
             prediction_request_id=self._ids.next(),
+            context_at_ms=context_at_ms,
         )
 
     def _start_canary(

@@ -12,7 +12,7 @@ import pytest
 
 from candidate_pipeline.errors import Degraded
 from home_mixer.params import load_params
-from home_mixer.scorers.phoenix_scorer import MODELS_REMEMBERED, PhoenixScorer
+from home_mixer.scorers.phoenix_scorer import PREDICTIONS_REMEMBERED, PhoenixScorer
 from protos import actions_pb2, phoenix_pb2
 from service_kit.clock import ManualClock
 
@@ -156,7 +156,7 @@ async def test_an_answer_of_the_wrong_size_is_refused(make_query: Any, make_tabl
 async def test_only_so_many_models_are_remembered(
     scorer: PhoenixScorer, make_query: Any, make_table: Any
 ) -> None:
-    for _ in range(MODELS_REMEMBERED + 1):
+    for _ in range(PREDICTIONS_REMEMBERED + 1):
         await scorer.score(make_query(), make_table({"post_id": 1}))
     assert scorer.model_version(1) == ""
-    assert scorer.model_version(MODELS_REMEMBERED + 1) == "m"
+    assert scorer.model_version(PREDICTIONS_REMEMBERED + 1) == "m"
