@@ -111,6 +111,7 @@ class _Fitter:
     ) -> None:
         self._model, self._sequences, self._training = model, sequences, training
         self._seed, self._monotonic_s = seed, monotonic_s
+        self._key = jax.random.key(seed, impl=KEY_IMPLEMENTATION)
         self._sampler = NegativeSampler(sequences, model.config.num_items, training)
         self._state = _init_state(model, sequences, training, seed)
         self._step = step
@@ -167,8 +168,7 @@ class _Fitter:
         negatives = self._sampler.draw(batch.targets, rng)
         rate = jnp.float32(self._rate())
         self._steps += 1
-        key = jax.random.key(self._seed * 1_000_003 + self._steps, impl=KEY_IMPLEMENTATION)
-        self._state, loss = self._step(self._state, batch, negatives, key, rate)
+        self._state, loss = self._step(self._state, batch, negatives, self._key, rate)
         return loss
 
     def _batches(self, epoch: int) -> Iterator[Batch]:
@@ -217,7 +217,10 @@ def _init_state(
     model: SequentialModel, sequences: Sequences, training: SequentialTraining, seed: int
 ) -> State:
     c = model.config
-    rows = svd_rows(sequences, c.num_items, c.width) if c.item_init == "svd" else None
+    rows = None
+    if c.item_init == "svd":
+        near = sequences if c.causal else sequences.shuffled()
+        rows = svd_rows(near, c.num_items, c.width)
     params = model.init(seed, rows)
     average = jax.tree.map(jnp.copy, params) if training.ema else None
     return State(params, _adam(training).init(params), average, jnp.int32(0))
@@ -238,7 +241,7 @@ def make_step(model: SequentialModel, training: SequentialTraining) -> Step:
         state: State, batch: Batch, negatives: Negatives, key: Array, rate: Array
     ) -> tuple[State, Array]:
         value, gradient = jax.value_and_grad(batch_loss)(
-            state.params, model, batch, negatives, training, key
+            state.params, model, batch, negatives, training, jax.random.fold_in(key, state.step)
         )
         update, moments = adam.update(gradient, state.moments)
         decayed = training.weight_decay

@@ -62,7 +62,7 @@ def mean_loss(
         losses = jnp.logaddexp(others, positive) - positive
     else:
         scores = _scores(users, targets, catalogue, negatives, False, dtype)
-        sampled = len(negatives.items) / (catalogue.vectors.shape[0] - 2)
+        sampled = negatives.items.shape[0] / (catalogue.vectors.shape[0] - 2)
         beta = gbce_beta(min(1.0, sampled), training.gbce_t)
         others = jax.nn.softplus(scores).sum(axis=-1)[:, None]
         losses = beta * jax.nn.softplus(-positive) + others

@@ -86,11 +86,13 @@ def together_counts(sequences: Sequences, num_items: int) -> Matrix:
     """C[j, i] = users that took both; the diagonal is nothing."""
     user = np.repeat(np.arange(len(sequences)), sequences.lengths)
     taken = sparse.csr_array(
-        (np.ones(len(user)), (user, sequences.items)), (len(sequences), num_items + 1)
+        (np.ones(len(user), np.float32), (user, sequences.items)),
+        (len(sequences), num_items + 1),
     )
-    counts = (taken.T @ taken).tolil()
-    counts.setdiag(0)
-    return sparse.csr_array(counts)
+    counts = sparse.csr_array(taken.T @ taken)
+    counts = counts - sparse.diags_array(counts.diagonal())
+    counts.eliminate_zeros()
+    return counts.tocsr()
 
 
 def _matrix_scorer(matrix: Matrix, ordered: bool) -> Scorer:

@@ -33,7 +33,8 @@ def test_a_later_item_changes_no_earlier_vector(name: str) -> None:
     history = np.random.default_rng(0).integers(1, 51, (3, 12)).astype(np.int32)
     changed = history.copy()
     changed[:, 7:] = changed[:, 7:] % 50 + 1
-    before, after = model.users(params, history), model.users(params, changed)
+    users = jax.jit(model.users)
+    before, after = users(params, history), users(params, changed)
     np.testing.assert_allclose(before[:, :7], after[:, :7], atol=1e-6)
     assert np.abs(before[:, 7:] - after[:, 7:]).max() > 1e-2
 
@@ -45,7 +46,9 @@ def test_padding_on_the_left_changes_no_score(name: str) -> None:
     params = model.init(0)
     history = np.random.default_rng(0).integers(1, 51, (3, 5)).astype(np.int32)
     wide = np.pad(history, ((0, 0), (7, 0)))
-    np.testing.assert_allclose(model.scores(params, history), model.scores(params, wide), atol=1e-4)
+    np.testing.assert_allclose(
+        model.score_program(params, history), model.score_program(params, wide), atol=1e-4
+    )
 
 
 def test_a_set_has_one_vector_whatever_its_order() -> None:
@@ -55,7 +58,7 @@ def test_a_set_has_one_vector_whatever_its_order() -> None:
     history = np.random.default_rng(0).integers(1, 51, (3, 12)).astype(np.int32)
     shuffled = history[:, ::-1]
     np.testing.assert_allclose(
-        model.scores(params, history), model.scores(params, shuffled), atol=1e-4
+        model.score_program(params, history), model.score_program(params, shuffled), atol=1e-4
     )
 
 
@@ -70,14 +73,15 @@ def test_given_rows_are_where_the_model_starts() -> None:
 def test_the_corrected_sampled_softmax_has_the_full_ones_gradient_on_average() -> None:
     """Popular items are drawn as negatives too often; uncorrected, they are pushed down."""
     users, vectors, targets, sequences = _tiny_corpus()
-    full = _gradient(users, vectors, targets, None, SequentialTraining(loss="full"))
+    full = _gradient(users, vectors, targets, SequentialTraining(loss="full"))
     training = SequentialTraining(loss="sampled", sampling="mixed", negatives=64)
     errors = {}
     for log_q in (True, False):
         chosen = replace(training, log_q=log_q)
         sampler, rng = NegativeSampler(sequences, 10, chosen), np.random.default_rng(5)
         drawn = [sampler.draw(sequences.items, rng) for _ in range(400)]
-        mean = np.mean([_gradient(users, vectors, targets, n, chosen) for n in drawn], axis=0)
+        many = Negatives(*(np.stack(part) for part in zip(*drawn, strict=True)))
+        mean = np.mean(_gradients(users, vectors, targets, many, chosen), axis=0)
         errors[log_q] = np.abs(mean - full).max() / np.abs(full).max()
     assert errors[True] < 0.03
     assert errors[False] > 3 * errors[True]
@@ -114,13 +118,18 @@ def _tiny_corpus() -> tuple[Any, Any, Any, Sequences]:
     return users, vectors, targets, Sequences.of(popular)
 
 
-def _gradient(
-    users: Any, vectors: Any, targets: Any, negatives: Any, training: SequentialTraining
+def _gradient(users: Any, vectors: Any, targets: Any, training: SequentialTraining) -> np.ndarray:
+    nothing = Negatives(np.zeros((1, 0), np.int32), np.zeros((1, 0), np.float32))
+    return _gradients(users, vectors, targets, nothing, training)[0]
+
+
+def _gradients(
+    users: Any, vectors: Any, targets: Any, drawn: Negatives, training: SequentialTraining
 ) -> np.ndarray:
-    nothing = Negatives(np.zeros(0, np.int32), np.zeros(0, np.float32))
+    """One gradient of the items' vectors for each draw of negatives."""
 
-    def loss(rows: Any) -> Any:
+    def loss(rows: Any, negatives: Negatives) -> Any:
         catalogue = Catalogue(rows, jnp.zeros(len(rows)))
-        return mean_loss(users, targets, catalogue, negatives or nothing, training, "float32")
+        return mean_loss(users, targets, catalogue, negatives, training, "float32")
 
-    return np.asarray(jax.grad(loss)(vectors))
+    return np.asarray(jax.jit(jax.vmap(jax.grad(loss), (None, 0)))(vectors, drawn))
