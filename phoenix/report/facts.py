@@ -18,6 +18,7 @@ import numpy as np
 
 from phoenix import checkpoint as checkpoints
 from phoenix.report.files import ReportError, number, read_json, read_object
+from phoenix.table_files import read_index
 
 CURVES_FILE = "curves.json"  # the trainer's, beside the versions
 CONFIG_SUFFIX = "Config"
@@ -96,15 +97,16 @@ def _version(directory: Path) -> Path:
 def _parameters(path: Path, meta: Mapping[str, Any]) -> dict[str, int]:
     """Sizes of all arrays from their headers; {} where the version keeps them elsewhere."""
     file = path / checkpoints.PARAMS_FILE
+    mapped = {f"table {n}": math.prod(entry["shape"]) for n, entry in read_index(path).items()}
     if not file.is_file():
-        return {}
+        return mapped
     digest = checkpoints.file_digest(file)
     if meta.get("params_sha256") != digest:
         raise ReportError(
             f"{file} is damaged: its SHA-256 is {digest}, {checkpoints.META_FILE} says "
             f"{meta.get('params_sha256')}; copy or train it again"
         )
-    counts: dict[str, int] = {}
+    counts = dict(mapped)
     with zipfile.ZipFile(file) as archive:
         for member in archive.namelist():
             group, _, rest = member.removesuffix(".npy").partition(checkpoints.PATH_SEPARATOR)

@@ -98,7 +98,11 @@ def _evaluated(path: Path, impressions: Impressions, asked: NDArray[np.int64]) -
         time_ms=rows.impressed_at_ms,
         history_count=known_events(impressions, rows.viewer_ids, rows.impressed_at_ms),
         post_age_seconds=_ages(rows),
-        labels={name: rows.column(name) > 0 for name in rows.action_names},
+        labels={
+            name: rows.column(name) > 0
+            for index, name in enumerate(rows.action_names)
+            if rows.labels_known[:, index].all()  # what was not recorded is no refusal
+        },
         probabilities=probabilities,
         raw=probabilities,
     )

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from phoenix import metrics
 from phoenix.report import pictures, statistics
-from phoenix.report.comparison import Comparison, comparisons
+from phoenix.report.comparison import (
+    ERROR_SUFFIX,
+    MEASURES,
+    Comparison,
+    action_rows,
+    comparisons,
+    label_of,
+    rows_of,
+)
 from phoenix.report.facts import ModelFacts
+from phoenix.report.files import number as number_of
 from phoenix.report.html import Section, grid, heading, paragraph, picture, table
 from phoenix.report.judged import MAKE_ONE, Judged
 from phoenix.report.wording import count, estimate, number
@@ -61,6 +70,7 @@ def quality(judged: Judged | None) -> Section:
     found = comparisons(judged.result)
     if found:
         body += [heading("Beside the baselines of the same run"), grid(map(_picture, found))]
+        body += [*_baselines(judged.result)]
     return Section(anchor, title, "\n".join(body), () if found else (NO_BASELINES,))
 
 
@@ -118,6 +128,28 @@ def _head(judged: Judged, action: str) -> Head:
         error=statistics.reliability(labels, served).error,
         error_before=statistics.reliability(labels, judged.raw(action)).error,
     )
+
+
+def _baselines(result: Mapping[str, Any]) -> Iterator[str]:
+    """By how much ours is above each, and every measure of every action."""
+    rows = rows_of(result)
+    above = [(label_of(row), row["ours_above"]) for row in rows if row.get("ours_above")]
+    if above:
+        cells = [(n, estimate(number_of(v, "value"), number_of(v, "stderr"))) for n, v in above]
+        yield table(("ours is above", "primary by ± s.e."), cells, caption=ABOVE)
+    measured = list(action_rows(rows))
+    if measured:
+        yield heading("Every action and every predictor")
+        header = ("action: predictor", *(f"{title} ± s.e." for title in MEASURES.values()))
+        lines = [(f"{a}: {n}", *(_measure(m, k) for k in MEASURES)) for a, n, m in measured]
+        yield table(header, lines)
+
+
+ABOVE = "Paired over the same draws of viewers: above 0 by twice the error is more than chance."
+
+
+def _measure(values: Mapping[str, Any], name: str) -> str:
+    return estimate(number_of(values, name), number_of(values, name + ERROR_SUFFIX))
 
 
 def _row(head: Head, judged: Judged) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from foryou.cli import run
 from phoenix.data.impressions import Impressions
 from phoenix.evaluation.kept import Evaluated
 from phoenix.report.ablations import read_ablations
+from phoenix.report.comparison import comparisons
 from phoenix.report.facts import read_facts
 from phoenix.report.files import ReportError
 from phoenix.report.html import page
@@ -203,6 +204,25 @@ def test_a_model_without_probabilities_has_its_own_tables(checkpoint: Path) -> N
     (checkpoint / "evaluation.json").write_text(json.dumps({**result, "version": "000009-1"}))
     with pytest.raises(ReportError, match="measured version 000009-1"):
         read_result(facts, None)
+
+
+def test_every_baseline_stands_beside_ours_also_where_it_wins() -> None:
+    """A table that leaves out what beats the model is an advertisement."""
+    measures = {"auc": 0.7, "auc_stderr": 0.01, "gauc": 0.6, "ece": 0.002}
+    rows = [
+        {"name": "model", "label": "ours", "primary": 0.5, "spread": {"primary": 0.01}},
+        {"name": "lightgbm", "label": "LightGBM", "primary": 0.6, "seconds": 9.0},
+    ]
+    result = {
+        "rows": [{**row, "actions": {"click": measures}} for row in rows],
+        "actions": {"click": {"positives": 9}},
+    }
+    primary, auc, gauc = comparisons(result)
+    assert primary.values == {"ours": 0.5, "LightGBM": 0.6}
+    assert (primary.own, primary.errors) == ("ours", {"ours": 0.01})
+    assert (auc.title, gauc.title) == ("AUC of click", "GAUC of click")
+    assert auc.errors == {"ours": 0.01, "LightGBM": 0.01}
+    assert comparisons({"primary": 0.5}) == []
 
 
 def test_the_curve_of_another_training_is_not_shown(checkpoint: Path) -> None:
