@@ -3,6 +3,7 @@
     <directory>/<sequence>-<step>/config.json   format version and model configuration
                                   params.npz    every parameter array (float32, or float16 to ship)
                                   meta.json     step, model version, digest, training data, metrics
+                                  calibration.json    maps of probabilities, if it was calibrated
                                   tables/       tables too large for params.npz, mapped when read
                                   state/        optimiser and data position; training only
 
@@ -21,7 +22,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix.calibration import Calibration
 from phoenix.config import ModelConfig, RankerConfig, RetrievalConfig
 from phoenix.table_files import INDEX_FILE, TABLES_DIRECTORY, map_rows
 
@@ -36,6 +38,7 @@ FORMAT_VERSION = 1
 CONFIG_FILE, PARAMS_FILE, META_FILE, STATE_DIRECTORY = (
     "config.json", "params.npz", "meta.json", "state",
 )  # fmt: skip
+CALIBRATION_FILE = "calibration.json"
 VERSION_PATTERN = re.compile(r"^(\d{6})-(\d+)$")  # sequence, step
 PATH_SEPARATOR = "|"  # between the keys of nested parameters; Haiku names contain "/" and "~"
 STORAGE_DTYPES = ("float32", "float16")
@@ -54,7 +57,8 @@ class Checkpoint:
     config: RankerConfig | RetrievalConfig
     params: dict[str, Any]  # {"dense": {module: {name: array}}, "tables": {name: array}}, float32
     meta: dict[str, Any]
-    model_version: str  # short digest of configuration and parameters, and the step
+    model_version: str  # short digest of configuration, parameters and calibration, and the step
+    calibration: Calibration = field(default_factory=Calibration)  # of a ranker's probabilities
 
     @property
     def step(self) -> int:
@@ -96,6 +100,38 @@ def save(
     sync_directory(temporary)
     target = directory / name
     temporary.rename(target)  # fails if another writer took the name: versions never change
+    sync_directory(directory)
+    return target
+
+
+def save_calibrated(path: Path, calibration: Calibration) -> Path:
+    """Write the version at `path` again as the next one, with this calibration; returns its path.
+
+    A version never changes, so a ranker that answers other probabilities is another version. The
+    large files are shared where the file system can link them.
+    """
+    directory, meta = path.parent, _read_json(path / META_FILE)
+    sequence = max((number for number, _ in _versions(directory)), default=0) + 1
+    name = f"{sequence:06d}-{meta['step']}"
+    temporary = directory / f".{name}.{os.getpid()}"
+    shutil.rmtree(temporary, ignore_errors=True)  # a killed run of the same process id
+    shutil.copytree(path, temporary, copy_function=_link_or_copy)
+    for changed in (META_FILE, CALIBRATION_FILE):
+        (temporary / changed).unlink(missing_ok=True)  # a link: the other version keeps its own
+    (temporary / CALIBRATION_FILE).write_text(calibration.to_json() + "\n")
+    digest = file_digest(temporary / CALIBRATION_FILE)
+    bare = str(meta.get("uncalibrated_version", meta["model_version"]))
+    version = hashlib.sha256((bare + digest).encode()).hexdigest()[:8]
+    full = {
+        **meta,
+        "model_version": f"{version}-{meta['step']}",
+        "uncalibrated_version": bare,
+        "calibration_sha256": digest,
+    }
+    (temporary / META_FILE).write_text(json.dumps(full, indent=1) + "\n")
+    sync_directory(temporary)
+    target = directory / name
+    temporary.rename(target)
     sync_directory(directory)
     return target
 
@@ -144,7 +180,8 @@ def load(path: Path) -> Checkpoint:
     except ValueError as error:
         raise CheckpointError(str(error)) from error
     _check_tables(path, config, params)
-    return Checkpoint(path, config, params, meta, str(meta["model_version"]))
+    calibration = _read_calibration(path, meta)
+    return Checkpoint(path, config, params, meta, str(meta["model_version"]), calibration)
 
 
 def load_ranker(directory: Path) -> tuple[RankerConfig, Checkpoint]:
@@ -231,6 +268,30 @@ def _read_config(path: Path) -> RankerConfig | RetrievalConfig:
         raise CheckpointError(f"{path}: {error}") from error
     assert isinstance(read, RankerConfig | RetrievalConfig)
     return read
+
+
+def _read_calibration(path: Path, meta: Mapping[str, Any]) -> Calibration:
+    """The identity where the checkpoint was never calibrated."""
+    file, expected = path / CALIBRATION_FILE, meta.get("calibration_sha256")
+    found = file_digest(file) if file.is_file() else None
+    if found != expected:
+        raise CheckpointError(
+            f"{file} is damaged: its SHA-256 is {found}, {META_FILE} says {expected}; copy or "
+            "calibrate it again"
+        )
+    if found is None:
+        return Calibration()
+    try:
+        return Calibration.from_json(file.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{file}: {error}") from error
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another file system, or one without links
+        shutil.copy2(source, target)
 
 
 def _read_json(path: Path) -> dict[str, Any]:

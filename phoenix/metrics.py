@@ -61,20 +61,31 @@ def auc_stderr(labels: ArrayLike, scores: ArrayLike) -> float:
 
 def gauc_estimate(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike) -> Estimate:
     """GAUC over users with both labels, weighted by their positives; nan if there are none."""
+    wins, weight = gauc_by_user(groups, labels, scores)
+    both = weight > 0
+    if not both.any():
+        return Estimate(float("nan"), float("nan"))
+    value = float(wins.sum() / weight.sum())
+    spread = float(np.sqrt(np.square(wins - weight * value).sum()) / weight.sum())
+    return Estimate(value, spread if both.sum() > 1 else float("nan"))
+
+
+def gauc_by_user(
+    groups: ArrayLike, labels: ArrayLike, scores: ArrayLike
+) -> tuple[_Floats, _Floats]:
+    """(AUC × positives, positives) of each user in ascending order; 0 where a label is missing.
+
+    The sum of the first over the sum of the second is GAUC.
+    """
     positive, values = _checked(labels, scores)
     index = _group_index(groups, len(values))
     positives = np.bincount(index, weights=positive)
     negatives = np.bincount(index, weights=~positive)
     rank_sum = np.bincount(index, weights=_mid_ranks(index, values) * positive)
     both = (positives > 0) & (negatives > 0)
-    if not both.any():
-        return Estimate(float("nan"), float("nan"))
-    weight = positives[both]
-    wins = rank_sum[both] - weight * (weight + 1) / 2
-    user_auc = wins / (weight * negatives[both])
-    value = float(np.average(user_auc, weights=weight))
-    spread = float(np.sqrt(np.sum((weight * (user_auc - value)) ** 2)) / weight.sum())
-    return Estimate(value, spread if both.sum() > 1 else float("nan"))
+    pairs_won = rank_sum - positives * (positives + 1) / 2
+    wins = np.divide(pairs_won, negatives, out=np.zeros_like(rank_sum), where=both)
+    return wins, np.where(both, positives, 0.0)
 
 
 def gauc(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike) -> float:
@@ -83,9 +94,15 @@ def gauc(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike) -> float:
 
 def ndcg_at_k(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike, k: int) -> float:
     """Mean nDCG@k over all users, those without positives counting 0; nan without rows."""
+    by_user = ndcg_by_user(groups, labels, scores, k)
+    return float(by_user.mean()) if len(by_user) else float("nan")
+
+
+def ndcg_by_user(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike, k: int) -> _Floats:
+    """nDCG@k of each user in ascending order, 0 without positives."""
     positive, values = _checked(labels, scores)
     if len(values) == 0:
-        return float("nan")
+        return np.zeros(0)
     index = _group_index(groups, len(values))
     order = np.lexsort((-values, index))
     index, positive, values = index[order], positive[order], values[order]
@@ -96,7 +113,7 @@ def ndcg_at_k(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike, k: int) -
     positives = np.bincount(index, weights=positive).astype(np.int64)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
     best = ideal[np.minimum(positives, k)]
-    return float(np.mean(np.divide(dcg, best, out=np.zeros_like(dcg), where=best > 0)))
+    return np.divide(dcg, best, out=np.zeros_like(dcg), where=best > 0)
 
 
 def primary(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike) -> float:
@@ -106,15 +123,19 @@ def primary(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike) -> float:
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike) -> float:
     """Mean negative log-likelihood in nats; ValueError outside [0, 1], nan without rows."""
+    losses = log_losses(labels, probabilities)
+    return float(losses.mean()) if len(losses) else float("nan")
+
+
+def log_losses(labels: ArrayLike, probabilities: ArrayLike) -> _Floats:
+    """Negative log-likelihood [N] of each row in nats; ValueError outside [0, 1]."""
     positive, values = _checked(labels, probabilities)
-    if len(values) == 0:
-        return float("nan")
-    if values.min() < 0 or values.max() > 1:
+    if len(values) and (values.min() < 0 or values.max() > 1):
         raise ValueError(
             f"log_loss needs probabilities in [0, 1], got {values.min()} to {values.max()}"
         )
     kept = np.clip(values, PROBABILITY_FLOOR, 1 - PROBABILITY_FLOOR)
-    return float(-np.mean(np.where(positive, np.log(kept), np.log1p(-kept))))
+    return np.asarray(-np.where(positive, np.log(kept), np.log1p(-kept)))
 
 
 def _checked(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.bool_], _Floats]:

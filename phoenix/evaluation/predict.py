@@ -21,11 +21,12 @@ BATCH_SIZE = 256  # contexts of one candidate; the time per row is flat from her
 
 
 def predict_rows(
-    checkpoint_dir: Path, context: Impressions, rows: Impressions
+    checkpoint_dir: Path, context: Impressions, rows: Impressions, *, calibrated: bool = True
 ) -> NDArray[np.float64]:
     """Probabilities [N, A] of `rows` in their order there; `context` gives histories only.
 
-    `rows` enter one another's histories where their `in_history` is set.
+    `rows` enter one another's histories where their `in_history` is set. `calibrated`: as serving
+    answers; else as the model's heads give them.
     """
     config, checkpoint = load_ranker(checkpoint_dir)
     ranker = Ranker(config)
@@ -43,4 +44,6 @@ def predict_rows(
         log_probs = np.asarray(predict(checkpoint.params, *ranker_inputs(config, batch)))
         mask = batch.candidate_mask
         probabilities[number[batch.rows[mask]]] = np.exp(log_probs[mask].astype(np.float64))
-    return probabilities
+    if not calibrated:
+        return probabilities
+    return checkpoint.calibration.probabilities(config.action_names, probabilities)

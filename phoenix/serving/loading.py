@@ -40,7 +40,7 @@ def load_served_ranker(path: Path, shapes: Shapes, running: ServedRanker | None)
         programs = running.programs
     else:
         programs = compile_ranker(config, params, shapes)
-    served = ServedRanker(checkpoint.model_version, programs, params)
+    served = ServedRanker(checkpoint.model_version, programs, params, checkpoint.calibration)
     check_ranker(served)
     return served
 

@@ -4,13 +4,14 @@ C candidates, A actions, N posts, D width of the towers.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix.calibration import Calibration
 from phoenix.features import CandidateInputs, ContextInputs, author_hashes, post_hashes
 from phoenix.ranker import ContextCache
 from phoenix.serving.buckets import chunks
@@ -31,11 +32,15 @@ class Scores(NamedTuple):
 
 @dataclass(frozen=True, eq=False, slots=True)
 class ServedRanker:
-    """Runs on the calling thread; every method blocks until the numbers are there."""
+    """Runs on the calling thread; every method blocks until the numbers are there.
+
+    Probabilities leave it calibrated.
+    """
 
     version: str
     programs: RankerPrograms
     params: Params
+    calibration: Calibration = field(default_factory=Calibration)
 
     def encode(self, context: ContextInputs) -> ContextCache:
         """One context [1, S, …]."""
@@ -47,7 +52,7 @@ class ServedRanker:
         count = candidates.surface.shape[1]
         program = self.programs.score[1, bucket]
         found = jax.device_get(program(self.params, (cache,), pad_candidates(candidates, bucket)))
-        return Scores(found[0][0, :count], found[1][0, :count])
+        return Scores(self._calibrated(found[0][0, :count]), found[1][0, :count])
 
     def score_merged(
         self, caches: Sequence[ContextCache], candidates: Sequence[CandidateInputs]
@@ -63,7 +68,11 @@ class ServedRanker:
             program(self.params, (*caches, *[caches[0]] * missing), merged)
         )
         counts = [one.surface.shape[1] for one in candidates]
+        log_probs = self._calibrated(log_probs)
         return [Scores(log_probs[at, :n], dwell[at, :n]) for at, n in enumerate(counts)]
+
+    def _calibrated(self, log_probs: NDArray[np.float32]) -> NDArray[np.float32]:
+        return self.calibration.log_probs(self.programs.config.action_names, log_probs)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
