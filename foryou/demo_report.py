@@ -63,6 +63,10 @@ Logs and data: {data_dir}
   python -c 'from home_mixer.client import HomeMixerClient
 with HomeMixerClient("{mixer}") as client:
     print(client.get_scored_posts({viewer}))'
+
+What there is to know of the ranker, as one HTML page:
+
+  foryou report {data_dir / "checkpoints" / "ranker"} --data-dir {data_dir}
 """
 
 
