@@ -29,7 +29,7 @@ EVERYTHING_MS = -1  # no `after_ms`: what has not closed yet is there, too
 ENGINES = ("duckdb", "spark")
 BATCH_ROWS = 100_000
 SPARK_THREADS = 2
-SPARK_PARTITIONS = 8  # Spark's 200 are for clusters; here each costs a task's start
+SPARK_PARTITIONS = 4  # Spark's 200 are for clusters; here each costs a task's start
 JAVA_HOW_TO = (
     "Spark needs Java 17 or newer: install a JDK (apt install openjdk-17-jre-headless) and put "
     "`java` on the PATH or name it by JAVA_HOME, or use --engine duckdb"

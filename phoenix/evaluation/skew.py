@@ -138,7 +138,7 @@ class Rescorer:
     def __init__(self, checkpoint: Path) -> None:
         self.config, loaded = load_ranker(checkpoint)
         ranker = Ranker(self.config)
-        self._params = loaded.params
+        self._params, self._calibration = loaded.params, loaded.calibration
         self._predict = jax.jit(ranker.predict)
 
     def score(self, feed: LoggedFeed) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -146,7 +146,8 @@ class Rescorer:
         count = len(feed.scored_post_ids)
         output = self._predict(self._params, *ranker_inputs(self.config, _batch(self.config, feed)))
         log_probs, dwell = jax.device_get((output.log_probs, output.dwell_seconds))
-        return np.exp(log_probs[0, :count].astype(np.float64)), dwell[0, :count].astype(np.float64)
+        served = self._calibration.log_probs(self.config.action_names, log_probs[0, :count])
+        return np.exp(served.astype(np.float64)), dwell[0, :count].astype(np.float64)
 
 
 def _check_model(
