@@ -188,13 +188,18 @@ def init_params(task: Any, seed: int, host: HostTables | None) -> dict[str, Any]
     if host is None:
         params: dict[str, Any] = task.init(seed)
         return params
-    small = replace(task.config, **{f"{name}_rows": 2 for name in host.names})
-    params = replace(task, config=small).init(seed)
-    start = getattr(task, "start", None) or {"tables": {}}
+    small = replace(task, config=replace(task.config, **{f"{n}_rows": 2 for n in host.names}))
+    start = getattr(task, "start", None)
+    if start is not None:
+        fitting = {n for n in host.names if start["tables"][n].shape == host.shape(n)}
+        for name in fitting:
+            host.begin_with(name, start["tables"][name])
+        # What fits whole fits in small, too: the task compares shapes.
+        tables = {n: t[:2] if n in fitting else t for n, t in start["tables"].items()}
+        small = replace(small, start={"dense": start["dense"], "tables": tables})
+    params = small.init(seed)
     for name in host.names:
         del params["tables"][name]
-        if name in start["tables"] and start["tables"][name].shape == host.shape(name):
-            host.begin_with(name, start["tables"][name])
     return params
 
 

@@ -66,21 +66,27 @@ def _decayed(dense: Any) -> np.ndarray[Any, Any]:
 
 
 def _muon(dense: Any) -> optax.GradientTransformation:
-    """Over the flat vector: cut out the matrices, orthogonalise them, put them back."""
+    """Over the flat vector: cut out the matrices, orthogonalise them, put them back.
+
+    Matrices of one shape, or of its transpose, are one stack: a program for each shape is compiled.
+    """
     flat, unflatten = ravel_pytree(
         jax.tree.map(lambda leaf: np.zeros(leaf.shape, np.float32), dense)
     )
-    names = _muon_names(dense)
-    others = np.flatnonzero(_flat_mask(dense, names) == 0)
-    plain = optax.contrib.MuonDimensionNumbers()  # rows reduce, columns come out
+    stacks = _stacks(dense)
+    others = np.flatnonzero(_flat_mask(dense, _muon_names(dense)) == 0)
+    rows_and_columns = optax.contrib.MuonDimensionNumbers(reduction_axis=1, output_axis=2)
     muon = optax.contrib.scale_by_muon(
-        weight_dimension_numbers={f"{module}|{name}": plain for module, name in names}
+        weight_dimension_numbers=dict.fromkeys(stacks, rows_and_columns)
     )
     adam = _adam()
 
     def matrices(vector: Array) -> dict[str, Array]:
         tree = unflatten(vector)
-        return {f"{module}|{name}": tree[module][name] for module, name in names}
+        return {
+            shape: jnp.stack([_lying(tree[module][name]) for module, name in names])
+            for shape, names in stacks.items()
+        }
 
     def init(vector: Array) -> Any:
         return muon.init(matrices(vector)), adam.init(vector[others])
@@ -89,12 +95,28 @@ def _muon(dense: Any) -> optax.GradientTransformation:
         turned, muon_state = muon.update(matrices(vector), state[0])
         rest, adam_state = adam.update(vector[others], state[1])
         tree = unflatten(jnp.zeros_like(flat).at[others].set(rest))
-        for module, name in names:
-            matrix = turned[f"{module}|{name}"]
-            tree[module][name] = MUON_RMS * np.sqrt(max(matrix.shape)) * matrix
+        for shape, names in stacks.items():
+            for matrix, (module, name) in zip(turned[shape], names, strict=True):
+                scaled = MUON_RMS * np.sqrt(max(matrix.shape)) * matrix
+                upright = tree[module][name].shape != matrix.shape
+                tree[module][name] = scaled.T if upright else scaled
         return ravel_pytree(tree)[0], (muon_state, adam_state)
 
     return optax.GradientTransformation(init, update)
+
+
+def _lying(matrix: Array) -> Array:
+    """No more rows than columns; the nearest orthogonal matrix of a transpose is the transpose."""
+    return matrix.T if matrix.shape[0] > matrix.shape[1] else matrix
+
+
+def _stacks(dense: Any) -> dict[str, list[tuple[str, str]]]:
+    """Names of Muon's matrices by shape, "rows x columns" with no more rows than columns."""
+    stacks: dict[str, list[tuple[str, str]]] = {}
+    for module, name in _muon_names(dense):
+        rows, columns = sorted(dense[module][name].shape)
+        stacks.setdefault(f"{rows}x{columns}", []).append((module, name))
+    return stacks
 
 
 def _muon_names(dense: Any) -> list[tuple[str, str]]:

@@ -63,9 +63,14 @@ class Saver:
 
     def finish(self) -> Path | None:
         """Wait for the last version and return its path; None: there was none."""
-        path = self._wait()
+        return self._wait()
+
+    def __enter__(self) -> Saver:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Whatever ended the training, what is being written gets written."""
         self._thread.shutdown()
-        return path
 
     def _wait(self) -> Path | None:
         return self._last.result() if self._last is not None else None

@@ -15,7 +15,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from phoenix import checkpoint as checkpoints
 from phoenix.host_tables import init_params, open_host_tables
 from phoenix.mesh import Layout, to_host
 from phoenix.saving import CURVES_FILE, Saver, Snapshot
+from phoenix.schedule import Schedule
 from phoenix.tasks import Task
 from phoenix.throughput import Meter, batch_size
 from phoenix.train_step import (
@@ -41,20 +42,6 @@ from phoenix.training_options import Progress, ProgressEvent, TrainingOptions, T
 from phoenix.training_state import read_state
 
 REPORT_EVERY_STEPS = 10  # reading a loss waits for the device; ten steps hide it
-TABLE_RATE_FLOOR = 0.1  # the tables' rate falls to this share: AdaGrad already slows by itself
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Seconds spent, over all runs that this one continues; starts with the first step done."""
-
-    monotonic_s: Callable[[], float]
-    before: float
-    started: float
-
-    @property
-    def elapsed(self) -> float:
-        return self.before + self.monotonic_s() - self.started
 
 
 class Trainer:
@@ -83,7 +70,7 @@ class Trainer:
             )
         self._task, self._options, self._directory = task, options, directory
         self._progress, self._meta, self._stop = progress, meta or {}, stop
-        self._clock = _Clock(monotonic_s, 0.0, monotonic_s())
+        self._schedule = Schedule(options, monotonic_s, monotonic_s())
         self._layout = layout or Layout.of(options.devices, options.model_devices)
         self._host = open_host_tables(task.config, options)
         params = init_params(task, options.seed, self._host)
@@ -92,7 +79,7 @@ class Trainer:
         self._step_function = Step(task, options, self._layout, params["dense"])
         self._run_id = secrets.token_hex(8)
         self._first = jax.process_index() == 0
-        self._saved_at = self._clock.elapsed
+        self._saved_at = self._schedule.elapsed_seconds
         self._steps = 0
         self._curve: list[dict[str, float]] = []
         self._meter = Meter()
@@ -118,7 +105,7 @@ class Trainer:
             self._host.restore(path)
         self._task.batches.load_state_dict(position["data"])
         self._steps = int(arrays["step"])
-        self._clock.before = self._saved_at = float(position["elapsed_seconds"])
+        self._schedule.before_seconds = self._saved_at = float(position["elapsed_seconds"])
         self._run_id = checkpoint.meta.get("run_id", self._run_id)
         self._loss = float(checkpoint.meta["metrics"].get("loss", math.nan))
         with suppress(FileNotFoundError):  # curves are for people; a run without them goes on
@@ -131,7 +118,11 @@ class Trainer:
 
     def run(self) -> TrainingResult:
         """Train until the budget is spent; writes and returns the last checkpoint."""
-        saver = Saver(self._directory, self._task.config, self._run_id, self._options.keep)
+        config, keep = self._task.config, self._options.keep
+        with Saver(self._directory, config, self._run_id, keep) as saver:
+            return self._run(saver)
+
+    def _run(self, saver: Saver) -> TrainingResult:
         if self._first:
             saver.begin()
         saved, stopped = False, False
@@ -147,18 +138,11 @@ class Trainer:
         self._report()
         if not saved:
             self._save(saver)
-        return self._result(saver.finish(), stopped and self._fraction() < 1.0)
+        return self._result(saver.finish(), stopped and self._schedule.fraction(self._steps) < 1.0)
 
     def _budget(self) -> Iterator[None]:
-        while self._fraction() < 1.0:
+        while self._schedule.fraction(self._steps) < 1.0:
             yield
-
-    def _fraction(self) -> float:
-        """Of the budget that is spent, by whichever limit is nearer."""
-        steps, seconds = self._options.steps, self._options.seconds
-        by_steps = self._steps / steps if steps else 0.0
-        by_seconds = self._clock.elapsed / seconds if seconds else 0.0
-        return max(by_steps, by_seconds)
 
     def _save_is_due(self) -> bool:
         every, seconds = (
@@ -167,7 +151,7 @@ class Trainer:
         )
         if every and self._steps % every == 0:
             return True
-        return seconds is not None and self._clock.elapsed - self._saved_at >= seconds
+        return seconds is not None and self._schedule.elapsed_seconds - self._saved_at >= seconds
 
     def _agreed(self, *wishes: bool) -> tuple[bool, ...]:
         """What any process wishes, known to all at the same step; one process has its way."""
@@ -181,14 +165,14 @@ class Trainer:
         return tuple(np.any(multihost_utils.process_allgather(np.array(wishes)), axis=0).tolist())
 
     def _one_step(self) -> None:
-        started = self._clock.monotonic_s()
+        started = self._schedule.monotonic_s()
         # Of (seed, step) alone: a resumed run hides the same ids.
         rng = np.random.default_rng([self._options.seed, self._steps])
         batch = self._task.batches.next_batch()
         inputs = self._step_inputs(self._task.inputs(batch, rng))
-        built = self._clock.monotonic_s() - started
+        built = self._schedule.monotonic_s() - started
         idle = not self._pending or _is_ready(self._pending[-1].loss)
-        rates = self._rates()
+        rates = self._schedule.rates(self._steps)
         self._state, report = self._step_function(self._state, inputs, *rates)
         if self._host is not None:  # waits for the step: the next one reads these rows
             self._host.update(report.host_gradients, float(rates[1]))
@@ -197,7 +181,7 @@ class Trainer:
         # A step's loss is awaited one step later: the next batch is built while it computes.
         if len(self._pending) > 1:
             self._pending[-2].loss.block_until_ready()
-        seconds = self._clock.monotonic_s() - started
+        seconds = self._schedule.monotonic_s() - started
         self._meter.add(seconds, built if idle else 0.0, batch_size(batch))
         if self._steps % REPORT_EVERY_STEPS == 0:
             self._report()
@@ -211,16 +195,6 @@ class Trainer:
                 host[name] = HostRows(rows, self._layout.place_batch(read.places))
         return StepInputs(self._layout.place_batch(inputs), host)
 
-    def _rates(self) -> tuple[Any, Any]:
-        """Linear warm-up, then half a cosine over the budget."""
-        options, fraction = self._options, min(self._fraction(), 1.0)
-        warm = min(1.0, (self._steps + 1) / max(options.warmup_steps, 1))
-        cosine = 0.5 * (1.0 + math.cos(math.pi * fraction))
-        floor = options.final_rate_fraction
-        dense = options.learning_rate * warm * (floor + (1.0 - floor) * cosine)
-        table_share = TABLE_RATE_FLOOR + (1.0 - TABLE_RATE_FLOOR) * cosine
-        return np.float32(dense), np.float32(options.table_learning_rate * table_share)
-
     def _report(self) -> None:
         if not self._pending:
             return
@@ -231,7 +205,7 @@ class Trainer:
         self._curve.append(
             {
                 "step": self._steps,
-                "elapsed_seconds": round(self._clock.elapsed, 3),
+                "elapsed_seconds": round(self._schedule.elapsed_seconds, 3),
                 "loss": self._loss,
                 "gradient_norm": float(last.gradient_norm),
                 **{name: float(value) for name, value in last.parts.items()},
@@ -242,21 +216,19 @@ class Trainer:
             self._progress(self._event())
 
     def _event(self) -> ProgressEvent:
-        fraction, elapsed = min(self._fraction(), 1.0), self._clock.elapsed
-        remaining = elapsed * (1.0 - fraction) / fraction if fraction else math.inf
         return ProgressEvent(
             step=self._steps,
             loss=self._loss,
-            elapsed_seconds=elapsed,
-            remaining_seconds=remaining,
-            fraction=fraction,
+            elapsed_seconds=self._schedule.elapsed_seconds,
+            remaining_seconds=self._schedule.remaining_seconds(self._steps),
+            fraction=min(self._schedule.fraction(self._steps), 1.0),
             skipped_steps=int(self._state.skipped),
         )
 
     def _save(self, saver: Saver) -> None:
         """Of several processes all gather, the first one writes."""
         self._report()
-        self._saved_at = self._clock.elapsed
+        self._saved_at = self._schedule.elapsed_seconds
         dense = to_host(self._state.params["dense"])
         tables = self._trimmed(to_host(self._state.params["tables"]))
         arrays = self._training_arrays() if self._options.keep_state else None
@@ -266,7 +238,7 @@ class Trainer:
             arrays=arrays,
             position={
                 "data": self._task.batches.state_dict(),
-                "elapsed_seconds": self._clock.elapsed,
+                "elapsed_seconds": self._schedule.elapsed_seconds,
             },
             meta={**self._meta, "options": _plain(self._options), "metrics": self._metrics()},
             curve=list(self._curve),
@@ -293,7 +265,7 @@ class Trainer:
         return {
             "loss": self._loss,
             "skipped_steps": int(self._state.skipped),
-            "elapsed_seconds": round(self._clock.elapsed, 3),
+            "elapsed_seconds": round(self._schedule.elapsed_seconds, 3),
         }
 
     def _result(self, path: Path | None, stopped: bool) -> TrainingResult:
@@ -304,7 +276,7 @@ class Trainer:
             steps=self._steps,
             skipped_steps=int(self._state.skipped),
             final_loss=self._loss,
-            seconds=self._clock.elapsed,
+            seconds=self._schedule.elapsed_seconds,
             step_ms=throughput.step_ms_p50 if throughput else math.nan,
             stopped=stopped,
             throughput=throughput,
