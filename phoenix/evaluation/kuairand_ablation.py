@@ -34,7 +34,6 @@ from phoenix.training_options import Progress, TrainingOptions
 
 CONTENT_WIDTH = 16
 RARE_WEIGHTS = {"favorite": 3.0, "profile_click": 3.0, "reply": 5.0, "follow_author": 5.0}
-RECENT_WEIGHT = 4.0  # of the rows with all labels; they are one in twenty
 SHOWN = ("long_view", "click", "like")  # actions whose GAUC is shown; the others have too few
 
 
@@ -68,7 +67,7 @@ def changes() -> Mapping[str, tuple[str, Change]]:
         "no-dwell-head": ("dwell is not learned", _options(dwell_weight=0.0)),
         "action-weights": ("rare actions weigh more", _options(action_weights=RARE_WEIGHTS)),
         "listwise": ("a softmax within a context beside", _options(listwise_weight=0.3)),
-        "recent-weight": ("rows with a time weigh more", _recent_weight),
+        "even-weight": ("older and recent rows weigh the same", _even_weight),
         "long-history": ("twice the history", _config(history_length=64)),
         "muon": ("Muon instead of AdamW for matrices", _options(optimizer="muon")),
         "no-label-mask": ("what was not recorded counts as refused", _without_mask),
@@ -174,11 +173,9 @@ def _without_history(trial: Trial) -> Trial:
     return replace(trial, seen=seen, split=nothing)
 
 
-def _recent_weight(trial: Trial) -> Trial:
-    weight = trial.seen.weight
-    recent = (trial.seen.impressed_at_ms > 0) & (weight > 0)
-    heavier = np.where(recent, RECENT_WEIGHT, weight).astype(np.float32)
-    return replace(trial, seen=trial.seen.replace(weight=heavier))
+def _even_weight(trial: Trial) -> Trial:
+    even = (trial.seen.weight > 0).astype(np.float32)
+    return replace(trial, seen=trial.seen.replace(weight=even))
 
 
 def _fresh_history(trial: Trial) -> Trial:

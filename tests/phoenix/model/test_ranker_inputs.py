@@ -10,6 +10,7 @@ from phoenix.features import contents, hours, optional_inputs
 from phoenix.losses import ranker_loss
 from phoenix.ranker import Ranker, RankerOutput, dummy_candidates, dummy_context
 from phoenix.rates import affinity
+from phoenix.serving.loading import made_up_candidates, made_up_context
 
 EVERYTHING = {
     "tag_rows": 16, "durations": True, "time_of_day": True, "rates": True, "content_width": 4
@@ -54,6 +55,23 @@ def test_every_input_changes_the_shapes_of_the_model_and_none_of_its_outputs():
     output = jax.eval_shape(ranker.predict, params, *inputs)
     assert output.logits.shape == (2, 3, config.num_actions)
     assert RankerConfig.from_json(config.to_json()) == config
+
+
+def test_with_every_input_a_score_depends_on_the_viewer_and_the_post_alone():
+    """A post's place would depend on which others were asked for (weakness P1)."""
+    config = ranker_preset("nano", layers=1, **EVERYTHING)
+    rng = np.random.default_rng(5)
+    ranker = Ranker(config)
+    params = ranker.init(0)
+    counts = {n: rng.integers(0, 50, t.shape) for n, t in params["tables"].items() if "_" in n}
+    params["tables"] |= {n: jnp.asarray(np.sort(t), jnp.float32) for n, t in counts.items()}
+    context = made_up_context(config, rng)
+    candidates = made_up_candidates(config, rng, 5)
+    predict = jax.jit(lambda context, candidates: ranker.predict(params, context, candidates))
+    whole = predict(context, candidates).logits
+    assert float(jnp.abs(whole[:, 1:] - whole[:, :1]).max()) > 0.01
+    some = predict(context, jax.tree.map(lambda values: values[:, [3, 1]], candidates)).logits
+    np.testing.assert_allclose(some, whole[:, [3, 1]], atol=1e-5)
 
 
 def loss_of(logits, labels, known, listwise_weight=0.0):
