@@ -98,8 +98,8 @@ class SequentialTraining:
     log_q: bool = True  # correct a sampled softmax for how often an item is drawn
     gbce_t: float = 0.75  # of gBCE: 0 is plain BCE, 1 undoes the sampling (gSASRec)
     label_smoothing: float = 0.0
-    dropout: float = 0.2  # of what layers write, and of the feed-forward layer inside
-    embedding_dropout: float = 0.2
+    dropout: float = 0.05  # of what layers write, and of the feed-forward layer inside
+    embedding_dropout: float = 0.05
     attention_dropout: float = 0.0
     input_mask: float = 0.0  # share of input items that are hidden
     learning_rate: float = 2e-3
@@ -110,7 +110,7 @@ class SequentialTraining:
     weight_decay: float = 0.0  # decoupled, of matrices and tables
     clip_norm: float = 1.0
     ema: float = 0.0  # decay of an average of the parameters that is evaluated instead; 0: none
-    epochs: int = 24
+    epochs: int = 12
     tokens_per_batch: int = 3_200  # 16 rows of a whole history
     left_out: float = 0.3  # share of a set's items that are its targets; sets alone
     windows: Literal["tiled", "shifted", "newest"] = "tiled"  # of users longer than a history
@@ -137,7 +137,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-3,
     },
     "base": {},
-    "wide": {"width": 128, "dropout": 0.3, "embedding_dropout": 0.3},
+    "wide": {"width": 128, "dropout": 0.1, "embedding_dropout": 0.1, "learning_rate": 1.5e-3},
 }  # fmt: skip
 PRESET_NAMES = tuple(PRESETS)
 
