@@ -85,12 +85,14 @@ def _seen(all_rows: bool, rows_before: bool) -> str:
 
 
 def _evaluated(path: Path, impressions: Impressions, asked: NDArray[np.int64]) -> Evaluated:
+    from phoenix.checkpoint import load_ranker
     from phoenix.evaluation.predict import predict_rows
 
     rows = impressions.take(asked)
     # What is history of `rows` is in `impressions` already.
     silent = rows.replace(in_history=np.zeros(len(rows), dtype=np.bool_))
-    probabilities = predict_rows(path, impressions, silent)
+    raw = predict_rows(path, impressions, silent, calibrated=False)
+    served = load_ranker(path)[1].calibration.probabilities(impressions.action_names, raw)
     return Evaluated(
         action_names=impressions.action_names,
         viewer_ids=rows.viewer_ids,
@@ -103,8 +105,8 @@ def _evaluated(path: Path, impressions: Impressions, asked: NDArray[np.int64]) -
             for index, name in enumerate(rows.action_names)
             if rows.labels_known[:, index].all()  # what was not recorded is no refusal
         },
-        probabilities=probabilities,
-        raw=probabilities,
+        probabilities=served,
+        raw=raw,
     )
 
 

@@ -87,8 +87,8 @@ def scores(name: str, title: str, shares: Histogram, label: str) -> str:
     """Predictions of rows with and without the action; the further apart, the better."""
     with panel(name) as (figure, [axes]):
         for values, colour, line, text in (
-            (shares.negatives, SECOND, DASHES[1], "did not happen"),
-            (shares.positives, FIRST, DASHES[0], "happened"),
+            (shares.negatives, SECOND, DASHES[1], "not taken"),
+            (shares.positives, FIRST, DASHES[0], "taken"),
         ):
             axes.stairs(values, shares.edges, fill=True, color=colour, alpha=0.25)
             axes.stairs(
@@ -98,7 +98,7 @@ def scores(name: str, title: str, shares: Histogram, label: str) -> str:
         axes.set_xlabel("predicted probability (log-odds scale)")
         axes.set_ylabel("share of the rows")
         axes.set_title(title, loc="left")
-        axes.legend()
+        axes.legend(loc="lower right", bbox_to_anchor=(1.0, 0.99), ncols=2, borderaxespad=0.0)
         return render(figure, label)
 
 

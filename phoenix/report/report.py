@@ -23,7 +23,7 @@ from phoenix.report.sections.about import about
 from phoenix.report.sections.choices import choices
 from phoenix.report.sections.heads import reliability, scores
 from phoenix.report.sections.learning import learning
-from phoenix.report.sections.quality import heads, quality, ranked
+from phoenix.report.sections.quality import head_of, quality, ranked
 from phoenix.report.sections.slices import slices
 from phoenix.report.wording import count, moment, number, short, span
 
@@ -85,13 +85,13 @@ def _tiles(model: ModelFacts) -> Tiles:
 
 def _head_tiles(judged: Judged) -> Tiles:
     chief = judged.chief(TILE_HEADS)
-    found = {head.action: head for head in heads(judged)}
+    found = {action: head_of(judged, action) for action in chief}
     return [
         (
             f"AUC of {action}",
             number(found[action].auc.value, 3),
             f"GAUC {number(found[action].gauc.value, 3)}, calibration error "
-            f"{number(found[action].error, 4)}",
+            f"{number(found[action].error.value, 4)}",
         )
         for action in chief
     ]

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix import metrics
+from phoenix.evaluation.reliability import BINS, reliability_curve
 
-BINS = 15  # of a reliability curve, as in the printed calibration error
 POSITIVES_A_BIN, BINS_MIN = 10, 3  # of a curve that is drawn; the error is always of BINS
 SLICES = 5  # quintiles: enough to see a slope, few enough for a bar of confidence each
 Z95 = 1.96  # standard errors of a 95 % interval
@@ -81,14 +81,10 @@ def bins_for(positives: int) -> int:
 
 
 def reliability(labels: Labels, probabilities: Floats, bins: int = BINS) -> Reliability:
-    """Bins of equal mass; fewer where there are fewer rows."""
-    order = np.argsort(probabilities, kind="stable")
-    parts = [part for part in np.array_split(order, min(bins, len(order))) if len(part)]
-    count = np.array([len(part) for part in parts], dtype=np.int64)
-    observed = np.array([labels[part].mean() for part in parts], dtype=np.float64)
-    low, high = wilson(observed, count)
-    predicted = np.array([probabilities[part].mean() for part in parts])
-    return Reliability(predicted, observed, low, high, count)
+    """Bins of equal mass; fewer where predictions are equal or rows are few."""
+    curve = reliability_curve(labels, probabilities, bins)
+    low, high = wilson(curve.rates, curve.counts)
+    return Reliability(curve.probabilities, curve.rates, low, high, curve.counts)
 
 
 def wilson(share: Floats, count: NDArray[np.int64]) -> tuple[Floats, Floats]:

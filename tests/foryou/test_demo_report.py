@@ -91,5 +91,6 @@ def test_the_table_shows_texts_as_they_are(result):
 
 def test_how_to_call_names_the_addresses_that_serve(result):
     text = demo_report.how_to_call(result, Path("/data"))
+    assert "foryou report /data/checkpoints/ranker --data-dir /data" in text
     assert "foryou feed 42 --address 127.0.0.1:9" in text
     assert "grpcurl" in text

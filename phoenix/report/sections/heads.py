@@ -74,19 +74,21 @@ def _reliability(judged: Judged, action: str) -> str:
 
 
 def _bins(before: Reliability | None, after: Reliability) -> str:
+    """One table a curve: equal predictions share a bin, so the two may have different numbers."""
+    earlier = "" if before is None else _curve_table(before, "before calibration")
+    return _curve_table(after, "served") + earlier
+
+
+def _curve_table(curve: Reliability, caption: str) -> str:
     rows = [
         (
-            str(index + 1), count(after.count[index]), number(after.predicted[index]),
-            number(after.observed[index]),
-            f"{number(after.low[index])}–{number(after.high[index])}",
-            *((number(before.predicted[index]), number(before.observed[index])) if before else ()),
+            str(index + 1), count(curve.count[index]), number(curve.predicted[index]),
+            number(curve.observed[index]),
+            f"{number(curve.low[index])}–{number(curve.high[index])}",
         )
-        for index in range(len(after.count))
+        for index in range(len(curve.count))
     ]  # fmt: skip
-    header = ("bin", "rows", "predicted", "observed", "95 %")
-    if before is not None:
-        header += ("predicted before", "observed before")  # type: ignore[assignment]
-    return table(header, rows)
+    return table(("bin", "rows", "predicted", "observed", "95 %"), rows, caption=caption)
 
 
 def _scores(judged: Judged, action: str) -> str:

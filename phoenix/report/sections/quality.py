@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from phoenix import metrics
+from phoenix.evaluation.reliability import CalibrationError, calibration_error
 from phoenix.report import pictures, statistics
 from phoenix.report.comparison import (
     ERROR_SUFFIX,
@@ -26,14 +27,15 @@ from phoenix.report.wording import count, estimate, number
 
 HEADER = (
     "head", "positives", "share", "mean prediction", "AUC ± s.e.", "GAUC ± s.e.", "log loss",
-    "calibration error",
+    "calibration error ± s.e.", "by chance",
 )  # fmt: skip
 BEFORE = "before calibration"
 TEXT = (
     "AUC: does a row with the action score above one without, over all rows. GAUC: the same within "
     "one viewer, weighted by the viewer's positives; it alone says whether the order of a feed is "
     "right. Calibration error: mean distance between predicted and observed shares, in bins of "
-    "equal size. ±: one standard error."
+    "equal size. By chance: what perfect probabilities would show on as many rows. ±: one "
+    "standard error."
 )
 
 
@@ -47,7 +49,7 @@ class Head(NamedTuple):
     auc: metrics.Estimate
     gauc: metrics.Estimate
     log_loss: float
-    error: float
+    error: CalibrationError
     error_before: float
 
 
@@ -112,10 +114,10 @@ def _whole_table(found: Sequence[Comparison]) -> str:
 
 def heads(judged: Judged) -> list[Head]:
     """Every action whose outcomes are known, in the model's order."""
-    return [_head(judged, action) for action in judged.actions]
+    return [head_of(judged, action) for action in judged.actions]
 
 
-def _head(judged: Judged, action: str) -> Head:
+def head_of(judged: Judged, action: str) -> Head:
     labels, served = judged.labels(action), judged.served(action)
     return Head(
         action=action,
@@ -125,7 +127,7 @@ def _head(judged: Judged, action: str) -> Head:
         auc=metrics.auc_estimate(labels, served),
         gauc=metrics.gauc_estimate(judged.rows.viewer_ids, labels, served),
         log_loss=metrics.log_loss(labels, served),
-        error=statistics.reliability(labels, served).error,
+        error=calibration_error(judged.rows.viewer_ids, labels, served),
         error_before=statistics.reliability(labels, judged.raw(action)).error,
     )
 
@@ -156,8 +158,8 @@ def _row(head: Head, judged: Judged) -> tuple[str, ...]:
     before = (number(head.error_before),) if judged.is_calibrated else ()
     return (
         head.action, count(head.positives), number(head.share), number(head.predicted),
-        estimate(*head.auc), estimate(*head.gauc), number(head.log_loss), number(head.error),
-        *before,
+        estimate(*head.auc), estimate(*head.gauc), number(head.log_loss),
+        estimate(head.error.value, head.error.stderr), number(head.error.chance), *before,
     )  # fmt: skip
 
 
