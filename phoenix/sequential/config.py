@@ -30,7 +30,7 @@ class SequentialConfig:
     """The model. Defaults are the best found on MovieLens-1M (docs/sequential.md)."""
 
     num_items: int  # V, of the catalogue; row 0 of the table is padding
-    width: int = 64  # D, of the residual stream and of an item's row
+    width: int = 96  # D, of the residual stream and of an item's row
     layers: int = 2
     heads: int = 1  # H
     widening: float = 2.0  # of the feed-forward layer, before the gated-unit rule
@@ -98,8 +98,8 @@ class SequentialTraining:
     log_q: bool = True  # correct a sampled softmax for how often an item is drawn
     gbce_t: float = 0.75  # of gBCE: 0 is plain BCE, 1 undoes the sampling (gSASRec)
     label_smoothing: float = 0.0
-    dropout: float = 0.05  # of what layers write, and of the feed-forward layer inside
-    embedding_dropout: float = 0.05
+    dropout: float = 0.1  # of what layers write, and of the feed-forward layer inside
+    embedding_dropout: float = 0.1
     attention_dropout: float = 0.0
     input_mask: float = 0.0  # share of input items that are hidden
     learning_rate: float = 2e-3
@@ -137,7 +137,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "learning_rate": 5e-3,
     },
     "base": {},
-    "wide": {"width": 128, "dropout": 0.1, "embedding_dropout": 0.1, "learning_rate": 1.5e-3},
+    "wide": {"width": 128, "learning_rate": 1.5e-3},
 }  # fmt: skip
 PRESET_NAMES = tuple(PRESETS)
 
