@@ -96,14 +96,14 @@ def test_a_step_that_is_not_finite_is_skipped_and_counted(config, make_impressio
     state = init_state(params, OPTIONS, layout)
     before = jax.tree.map(np.array, state)
     step = Step(task, OPTIONS, layout, params["dense"])
-    *inputs, weight = task.inputs(task.batches.next_batch(), np.random.default_rng(0))
-    broken = (*inputs, np.full_like(weight, np.nan))
+    *inputs, weight, rates = task.inputs(task.batches.next_batch(), np.random.default_rng(0))
+    broken = (*inputs, np.full_like(weight, np.nan), rates)
     after, _ = step(state, StepInputs(broken, {}), jnp.float32(0.01), jnp.float32(0.1))
     assert int(after.skipped) == 1
     assert int(after.step) == 1
     same = jax.tree.map(np.array_equal, before.params, after.params)
     assert all(jax.tree.leaves(same))
-    whole = StepInputs((*inputs, weight), {})
+    whole = StepInputs((*inputs, weight, rates), {})
     healthy, report = step(after, whole, jnp.float32(0.01), jnp.float32(0.1))
     assert int(healthy.skipped) == 1
     assert np.isfinite(float(report.loss))
