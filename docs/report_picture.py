@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-WIDTH, HEIGHT = 1_100, 1_500  # pixels; the height shows quality and the first reliability curves
+WIDTH, HEIGHT = 1_100, 1_540  # pixels; the height shows quality and the first reliability curves
 COLOURS = 64  # of text, lines and surfaces; photographs would need more
 BYTES_MAX = 200_000  # what a README may ask of a reader
 SECONDS_MAX = 300.0
