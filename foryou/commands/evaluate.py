@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -51,6 +52,14 @@ def kuairand(
     validate: Annotated[
         bool, typer.Option("--validate", help="Leave the last day out; test on the day before it.")
     ] = False,
+    baselines: Annotated[
+        str,
+        typer.Option(help="Fitted beside the model: all, none, or names with commas between."),
+    ] = "all",
+    calibrate: Annotated[
+        bool,
+        typer.Option(help="Train twice, to fit each head's calibration on the last training day."),
+    ] = True,
     ablate: Annotated[
         str | None,
         typer.Option(help="all, or choices by name: what each brings, on the validation day."),
@@ -67,8 +76,9 @@ def kuairand(
 ) -> None:
     """Train on KuaiRand-Pure's impressions before the last day; measure on that day.
 
-    Per action: AUC and GAUC with standard errors, log loss; the long_view primary beside item
-    popularity and a user × item rate. No test row's outcome is looked at before it is measured.
+    Per action: AUC, GAUC, log loss and calibration error with standard errors, and the long_view
+    primary, beside LightGBM, a factorisation machine, a user × item rate, item popularity and
+    co-occurrence on the same rows. No test row's outcome is looked at before it is measured.
     """
     if not data.is_dir():
         raise UsageError(f"--data {data} is no directory; expected KuaiRand-Pure's files there")
@@ -81,8 +91,14 @@ def kuairand(
     if ablate is not None:
         _ablate(data, ablate, range(seed, seed + seeds), steps, as_json)
         return
+    from phoenix.evaluation.baselines.suite import BASELINES, check_names
     from phoenix.evaluation.kuairand import run
-    from phoenix.evaluation.kuairand_report import format_table
+    from phoenix.evaluation.kuairand_table import format_table
+
+    try:
+        named = check_names(_names(baselines, BASELINES))
+    except ValueError as error:
+        raise UsageError(f"--baselines: {error}, or all, or none") from error
 
     result = run(
         data,
@@ -94,9 +110,19 @@ def kuairand(
         seconds=seconds,
         checkpoint_dir=keep,
         validate=validate,
+        baselines=named,
+        calibrate=calibrate,
+        told=lambda line: print(line, file=sys.stderr, flush=True),
         progress=ProgressLines("ranker", sys.stderr),
     )
     print(json.dumps(result) if as_json else format_table(result))
+
+
+def _names(given: str, everything: Sequence[str]) -> list[str]:
+    """Of all, none, or a list."""
+    if given in ("all", "none"):
+        return list(everything) if given == "all" else []
+    return [name.strip() for name in given.split(",") if name.strip()]
 
 
 def _ablate(data: Path, wanted: str, seeds: range, steps: int | None, as_json: bool) -> None:

@@ -7,8 +7,10 @@ histories of later test rows once it was over (start + play time).
 
 from __future__ import annotations
 
+import json
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,10 +20,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from phoenix.calibration import Calibration
+from phoenix.checkpoint import META_FILE, latest, save_calibrated
 from phoenix.config import RankerConfig
 from phoenix.data.catalogue import Catalogue
 from phoenix.data.impressions import Impressions
+from phoenix.evaluation.baselines.examples import make_task
+from phoenix.evaluation.baselines.suite import BASELINES, check_names, run_baselines
 from phoenix.evaluation.kept import write_evaluation
+from phoenix.evaluation.kuairand_calibration import day_to_fit_on, fit_calibration
 from phoenix.evaluation.kuairand_data import ACTIONS, OUR_ACTIONS, KuaiRand, Rows, load, load_test
 from phoenix.evaluation.kuairand_kept import evaluated_rows
 from phoenix.evaluation.kuairand_report import measure
@@ -97,12 +104,16 @@ def run(
     config: RankerConfig | None = None,
     checkpoint_dir: Path | None = None,
     validate: bool = False,
+    baselines: Sequence[str] = BASELINES,
+    calibrate: bool = True,
+    told: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train, predict, measure; returns a JSON-ready result (nan becomes None).
 
     `steps` or `seconds` bound the training (default STEPS). `checkpoint_dir` keeps the model and
     what `phoenix.evaluation.kept` says. `validate` leaves the last day out and tests on the day
-    before, for choosing settings.
+    before, for choosing settings. `baselines` are fitted on the same rows; `calibrate` trains a
+    second time, without the last training day, to fit the maps on it. `told` gets a line a phase.
     ValueError: a missing file or column, or a test file without outcomes for `online`.
     """
     data, statics = load(data_dir), load_statics(data_dir)
@@ -114,24 +125,39 @@ def run(
     model = config or default_config()
     options = default_options(seed, steps, seconds)
     seen = split.impressions if online else split.learned_from
+    check_names(baselines)
     started = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="foryou-kuairand-") as temporary:
         directory = checkpoint_dir or Path(temporary)
         trained = train_ranker(seen, model, options, directory, progress=progress)
         train_seconds = time.monotonic() - started
-        probabilities = predict_test(directory, split, online)
+        raw = predict_test(directory, split, online, calibrated=False)
+        fitted = None
+        if calibrate:
+            told("calibration: training without the last training day")
+            fitted = _calibration(split, online, model, options, progress)
+        probabilities, version = raw, trained.model_version
+        if fitted is not None and (path := latest(directory)) is not None:
+            probabilities = fitted[0].probabilities(OUR_ACTIONS, raw)
+            calibrated = save_calibrated(path, fitted[0])
+            version = json.loads((calibrated / META_FILE).read_text())["model_version"]
     if predictions is not None:
         write_predictions(predictions, split.test, probabilities)
-    result = measure(split.train, split.older, split.test, probabilities)
+    task = make_task(split.train, split.older, split.test, statics)
+    answers = run_baselines(task, tuple(ACTIONS), baselines, seed, told)
+    result = measure(
+        split.train, split.older, split.test, probabilities, raw=raw, baselines=answers
+    )
+    result["calibration"] = fitted and fitted[1]
     result["protocol"] = _protocol(split, test_file, online, seed) | {
         "steps": trained.steps,
         "train_seconds": round(train_seconds, 1),
         "total_seconds": round(time.monotonic() - started, 1),
-        "model_version": trained.model_version,
+        "model_version": version,
     }
     if checkpoint_dir is not None:
         seen = _with_test_history(split, online)
-        rows = evaluated_rows(seen, split.test, statics, probabilities, probabilities)
+        rows = evaluated_rows(seen, split.test, statics, probabilities, raw)
         write_evaluation(checkpoint_dir, rows, result)
     return result
 
@@ -203,12 +229,37 @@ def make_split(
     return Split(data.rows.take(~last), data.older, data.rows.take(last), 0)
 
 
-def predict_test(checkpoint_dir: Path, split: Split, online: bool) -> NDArray[np.float64]:
+def _calibration(
+    split: Split,
+    online: bool,
+    model: RankerConfig,
+    options: TrainingOptions,
+    progress: Progress | None,
+) -> tuple[Calibration, dict[str, Any]] | None:
+    """None where the training days are too few; see `phoenix.evaluation.kuairand_calibration`."""
+    last = day_to_fit_on(split.train)
+    if last is None:
+        return None
+    earlier = replace(split, train=split.train.take(~last), test=split.train.take(last))
+    seen = earlier.impressions if online else earlier.learned_from
+    with tempfile.TemporaryDirectory(prefix="foryou-kuairand-") as temporary:
+        directory = Path(temporary)
+        train_ranker(seen, model, options, directory, progress=progress)
+        return fit_calibration(
+            earlier.test,
+            lambda: predict_test(directory, earlier, online, calibrated=False),
+            options.seed,
+        )
+
+
+def predict_test(
+    checkpoint_dir: Path, split: Split, online: bool, *, calibrated: bool = True
+) -> NDArray[np.float64]:
     """Probabilities [N, A] of the test rows in their file's order; see `online` at the top."""
     if online and len(split.test.outcomes) < len(ACTIONS):
         raise ValueError("--online needs the test rows' outcomes, which the test file leaves out")
     rows = split.test.impressions(weight=1.0, in_history=online, outcomes=online)
-    probabilities = predict_rows(checkpoint_dir, split.impressions, rows)
+    probabilities = predict_rows(checkpoint_dir, split.impressions, rows, calibrated=calibrated)
     in_file_order = np.empty_like(probabilities)
     order = Impressions.sort_order(split.test.user_ids, split.test.time_ms)
     in_file_order[order] = probabilities

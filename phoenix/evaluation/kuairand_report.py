@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,10 @@ from numpy.typing import NDArray
 from phoenix import metrics
 from phoenix.data.impressions import Impressions
 from phoenix.evaluation.baselines.rates import Rates
+from phoenix.evaluation.baselines.suite import Answers
 from phoenix.evaluation.kuairand_data import ACTIONS, HISTORY_COLUMNS, Rows
+from phoenix.evaluation.paired import compare_primary, log_loss_estimate
+from phoenix.evaluation.reliability import calibration_error
 
 PRIMARY_ACTION = "long_view"
 PRIMARY_LABELS = {
@@ -21,15 +25,34 @@ PRIMARY_LABELS = {
     "user_item_rate_primary": "user × item rate",
     "constant_primary": "no opinion (all equal)",
 }
+OURS = "model"
+NAMES = {
+    OURS: "ours",
+    "lightgbm": "LightGBM",
+    "fm": "factorisation machine",
+    "user_item": "user × item rate",
+    "popularity": "item popularity",
+    "co_occurrence": "co-occurrence",
+}
+
+_Floats = NDArray[np.float64]
 
 
 def measure(
-    train: Rows, older: Impressions, test: Rows, probabilities: NDArray[np.float64]
+    train: Rows,
+    older: Impressions,
+    test: Rows,
+    probabilities: _Floats,
+    *,
+    raw: _Floats | None = None,
+    baselines: Mapping[str, Answers] | None = None,
 ) -> dict[str, Any]:
     """Everything that is reported; None where the test rows lack the outcome or one label.
 
-    Baselines count the older part too where it knows the action: a harder bar than the training
-    days alone, which stand beside it as `popularity_training_days_primary`.
+    `raw`: our probabilities before calibration. `baselines` [N, A] each, by name; popularity and
+    the user × item rate are measured without them, too. Those two count the older part where it
+    knows the action: a harder bar than the training days alone, which stand beside it as
+    `popularity_training_days_primary`.
     """
     users, videos = test.user_ids, test.video_ids
     long_view = test.outcomes.get(PRIMARY_ACTION)
@@ -45,9 +68,12 @@ def measure(
     result: dict[str, Any] = {name: _primary(users, long_view, s) for name, s in scores.items()}
     result["actions"] = {
         name: _action(test, name, probabilities[:, index], rates(train, older, name))
+        | _ours(test, name, index, probabilities, raw)
         for index, name in enumerate(ACTIONS)
         if name in test.outcomes
     }
+    if baselines:
+        result["rows"] = _rows(test, probabilities, baselines)
     return result
 
 
@@ -61,45 +87,94 @@ def rates(train: Rows, older: Impressions, name: str) -> Rates:
     return Rates(users, videos, labels.astype(np.float32))
 
 
-def format_table(result: dict[str, Any]) -> str:
-    """The result for a terminal."""
-    protocol = result["protocol"]
-    lines = [
-        f"KuaiRand-Pure, tested on {protocol['test']}: {protocol['test_rows']:,} impressions of "
-        f"{protocol['test_users']:,} users, trained on {protocol['training_rows']:,} and "
-        f"{protocol['older_rows']:,} older ones, {protocol['steps']} steps in "
-        f"{protocol['train_seconds']:.0f} s, "
-        + (
-            "histories grow with the test rows"
-            if protocol["online"]
-            else "no test row in histories"
-        ),
-        "",
-        "long_view primary = (GAUC + nDCG@5) / 2",
-        *(f"  {label:<38}{_number(result[name])}" for name, label in PRIMARY_LABELS.items()),
-        "",
-        f"{'action':<14}{'AUC':>8}{'± s.e.':>9}{'u×i AUC':>9}{'GAUC':>9}{'± s.e.':>9}"
-        f"{'log loss':>10}{'positives':>11}",
-    ]
-    for name, row in result["actions"].items():
-        lines.append(
-            f"{name:<14}{_number(row['auc']):>8}{_number(row['auc_stderr']):>9}"
-            f"{_number(row['user_item_auc']):>9}{_number(row['gauc']):>9}"
-            f"{_number(row['gauc_stderr']):>9}{_number(row['log_loss'], 5):>10}"
-            f"{row['positives']:>11,}"
-        )
-    return "\n".join(lines)
+def _rows(
+    test: Rows, probabilities: _Floats, baselines: Mapping[str, Answers]
+) -> list[dict[str, Any]]:
+    """A row a model: primary, its paired differences, and each action's measures with errors."""
+    ours = Answers(probabilities, True, 0.0, {})
+    models = {OURS: ours} | {name: baselines[name] for name in NAMES if name in baselines}
+    rows = [{"name": name, "label": NAMES[name], **_primaries(name, test, models)}
+            for name in models]  # fmt: skip
+    for row in rows:
+        answers = models[row["name"]]
+        row["seconds"], row["chosen"] = answers.seconds, answers.details
+        row["actions"] = {
+            name: _row_action(test, name, answers, index)
+            for index, name in enumerate(ACTIONS)
+            if name in test.outcomes and not np.isnan(answers.scores[:, index]).any()
+        }
+    return rows
+
+
+def _primaries(name: str, test: Rows, models: Mapping[str, Answers]) -> dict[str, Any]:
+    """Of one model; `above` is by how much ours is above it, over the same draws of users."""
+    if PRIMARY_ACTION not in test.outcomes:
+        return {"primary": None}
+    at = list(ACTIONS).index(PRIMARY_ACTION)
+    scores = {n: models[n].scores[:, at] for n in (OURS, name)}
+    if np.isnan(scores[name]).any():
+        return {"primary": None}
+    found = compare_primary(test.user_ids, test.outcomes[PRIMARY_ACTION], scores)
+    row: dict[str, Any] = {
+        "primary": _finite(found[name].value.value),
+        "spread": {"primary": _finite(found[name].value.stderr)},
+    }
+    if name != OURS:
+        above = found[OURS].above[name]
+        row["ours_above"] = {"value": _finite(above.value), "stderr": _finite(above.stderr)}
+    return row
+
+
+def _row_action(test: Rows, name: str, answers: Answers, index: int) -> dict[str, Any]:
+    labels, scores = test.outcomes[name], answers.scores[:, index]
+    overall = metrics.auc_estimate(labels, scores)
+    within = metrics.gauc_estimate(test.user_ids, labels, scores)
+    row = {
+        "auc": overall.value,
+        "auc_stderr": overall.stderr,
+        "gauc": within.value,
+        "gauc_stderr": within.stderr,
+    }
+    if answers.are_probabilities:
+        loss = log_loss_estimate(test.user_ids, labels, scores)
+        error = calibration_error(test.user_ids, labels, scores)
+        row |= {
+            "log_loss": loss.value,
+            "log_loss_stderr": loss.stderr,
+            "ece": error.value,
+            "ece_stderr": error.stderr,
+        }
+    return {key: _finite(value) for key, value in row.items()}
+
+
+def _ours(
+    test: Rows, name: str, index: int, probabilities: _Floats, raw: _Floats | None
+) -> dict[str, Any]:
+    """Calibration of our head, before and after."""
+    labels = test.outcomes[name]
+    after = calibration_error(test.user_ids, labels, probabilities[:, index])
+    loss = log_loss_estimate(test.user_ids, labels, probabilities[:, index])
+    found = {
+        "log_loss_stderr": loss.stderr,
+        "ece": after.value,
+        "ece_stderr": after.stderr,
+        "ece_equal_width": after.equal_width,
+        "ece_by_chance": after.chance,
+    }
+    if raw is not None:
+        before = calibration_error(test.user_ids, labels, raw[:, index])
+        found["ece_uncalibrated"] = before.value
+        found["log_loss_uncalibrated"] = metrics.log_loss(labels, raw[:, index])
+    return {key: _finite(value) for key, value in found.items()}
 
 
 def _primary(
-    users: NDArray[np.int64], labels: NDArray[np.bool_] | None, scores: NDArray[np.float64]
+    users: NDArray[np.int64], labels: NDArray[np.bool_] | None, scores: _Floats
 ) -> float | None:
     return None if labels is None else _finite(metrics.primary(users, labels, scores))
 
 
-def _action(
-    test: Rows, name: str, probabilities: NDArray[np.float64], known: Rates
-) -> dict[str, Any]:
+def _action(test: Rows, name: str, probabilities: _Floats, known: Rates) -> dict[str, Any]:
     labels = test.outcomes[name]
     overall = metrics.auc_estimate(labels, probabilities)
     within = metrics.gauc_estimate(test.user_ids, labels, probabilities)
@@ -112,12 +187,9 @@ def _action(
         "log_loss": _finite(metrics.log_loss(labels, probabilities)),
         "positives": int(labels.sum()),
         "user_item_auc": _finite(metrics.auc(labels, pairs)),
+        "user_item_gauc": _finite(metrics.gauc(test.user_ids, labels, pairs)),
     }
 
 
 def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
+    return float(value) if math.isfinite(value) else None

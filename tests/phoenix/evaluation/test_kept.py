@@ -26,7 +26,9 @@ def kept(write_kuairand, tmp_path_factory):
     (directory / "video_features_basic_pure.csv").write_text(text)
     out = tmp_path_factory.mktemp("kept")
     config = ranker_preset("nano", layers=1).with_actions(kuairand_data.OUR_ACTIONS)
-    result = kuairand.run(directory, steps=3, config=config, checkpoint_dir=out)
+    result = kuairand.run(
+        directory, steps=3, config=config, checkpoint_dir=out, baselines=(), calibrate=False
+    )
     split = kuairand.make_split(kuairand_data.load(directory), directory, None)
     return out, result, split
 

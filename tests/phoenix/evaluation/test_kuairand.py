@@ -13,7 +13,8 @@ from phoenix import metrics
 from phoenix.config import ranker_preset
 from phoenix.evaluation import kuairand, kuairand_data
 from phoenix.evaluation.baselines.rates import SMOOTHING, Rates
-from phoenix.evaluation.kuairand_report import format_table, measure
+from phoenix.evaluation.kuairand_report import measure
+from phoenix.evaluation.kuairand_table import format_table
 
 OUTCOMES = [column for column, _ in kuairand_data.ACTIONS.values()]
 CONFIG = ranker_preset("nano", layers=1).with_actions(kuairand_data.OUR_ACTIONS)
@@ -52,6 +53,7 @@ def evaluated(three_days_and_test, tmp_path_factory):
         steps=40,
         config=CONFIG,
         checkpoint_dir=out / "model",
+        baselines=("popularity", "user_item", "co_occurrence"),
     )
     return result, out / "model", out / "deep" / "predictions.parquet"
 
