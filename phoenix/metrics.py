@@ -113,7 +113,8 @@ def ndcg_by_user(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike, k: int
     positives = np.bincount(index, weights=positive).astype(np.int64)
     ideal = np.concatenate([[0.0], np.cumsum(1.0 / np.log2(np.arange(k) + 2.0))])
     best = ideal[np.minimum(positives, k)]
-    return np.divide(dcg, best, out=np.zeros_like(dcg), where=best > 0)
+    gained: _Floats = np.divide(dcg, best, out=np.zeros_like(dcg), where=best > 0)
+    return gained
 
 
 def primary(groups: ArrayLike, labels: ArrayLike, scores: ArrayLike) -> float:

@@ -101,7 +101,7 @@ def ablate(
     seen = split.learned_from
     trials: dict[str, tuple[str, Change]] = {"base": ("the model as it is", lambda trial: trial)}
     trials |= {name: known[name] for name in names}
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, (what, change) in trials.items():
         measured = []
         for seed in seeds:

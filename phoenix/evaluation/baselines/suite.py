@@ -62,7 +62,7 @@ _Answered = tuple[NDArray[np.float64], dict[str, Any]]
 
 def _by_rates(task: Task, pairs: bool) -> _Answered:
     scores = np.full(task.asked.labels.shape, np.nan)
-    for action in range(scores.shape[1]):
+    for action in range(len(scores.T)):
         told = ~np.isnan(task.known.labels[:, action])
         rates = Rates(
             task.known.user_ids[told],

@@ -65,7 +65,7 @@ def test_a_checkpoint_older_than_a_field_is_read_with_its_default():
     del values["profile_channels"]
     assert RankerConfig.from_json(json.dumps(values)) == config
     del values["action_names"]
-    with pytest.raises(ValueError, match="missing.*action_names"):
+    with pytest.raises(ValueError, match=r"missing.*action_names"):
         RankerConfig.from_json(json.dumps(values))
 
 
