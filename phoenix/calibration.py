@@ -32,6 +32,8 @@ SLOPE_STDDEV, INTERCEPT_STDDEV = 0.3, 0.5  # of Platt's prior: how far a map may
 SHRINKAGE = 50.0  # rows of prior in a block of the isotonic map
 NEWTON_STEPS = 50  # at most; it takes some six
 LOGIT_LIMIT = 30.0  # beyond, float32 probabilities are 0 or 1
+LEVEL_LIMIT = 3.0  # logits that a level may be shifted by: a factor of twenty in a small rate
+BISECTIONS = 40  # to a millionth of a millionth of a logit
 RISE_MIN = 1e-3  # slope of the isotonic map between two knots, at least
 
 Kind = Literal["identity", "platt", "isotonic"]
@@ -64,6 +66,12 @@ class Head:
         between = np.interp(x, self.inputs, self.outputs)
         beyond = np.minimum(x - low, 0.0) + np.maximum(x - high, 0.0)
         return np.asarray(between + self.slope * beyond)
+
+    def shifted(self, logits: float) -> Head:
+        """The same map, higher by so many logits; an identity becomes Platt's with slope 1."""
+        kind: Kind = "platt" if self.kind == "identity" else self.kind
+        outputs = tuple(output + logits for output in self.outputs)
+        return Head(kind, self.slope, self.inputs, outputs)
 
 
 @dataclass(frozen=True)
@@ -155,6 +163,25 @@ def fit(
     losses = {kind: _held_out_loss(kind, x, y, fold) for kind in KINDS}
     best = min(KINDS, key=lambda kind: losses[kind])  # the first of equals
     return Choice(fit_kind(best, x, y), {str(kind): loss for kind, loss in losses.items()})
+
+
+def at_level(head: Head, labels: ArrayLike, probabilities: ArrayLike) -> Head:
+    """`head`, shifted until the mean of what it makes of raw probabilities [N] is the labels' rate.
+
+    The shape of a map is learned from rows that a model has not seen; the level of a head differs
+    from training to training by more than a day's drift, so each model takes its own. Where all
+    labels are one value there is no level: the map stays.
+    """
+    y = np.asarray(labels, dtype=np.float64)
+    if len(y) == 0 or y.min() == y.max():
+        return head
+    mapped = head(to_logits(np.asarray(probabilities, dtype=np.float64)))
+    low, high = -LEVEL_LIMIT, LEVEL_LIMIT
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        too_low = to_probabilities(mapped + middle).mean() < y.mean()
+        low, high = (middle, high) if too_low else (low, middle)
+    return head.shifted((low + high) / 2)
 
 
 def fit_kind(kind: Kind, logits: _Floats, labels: _Floats) -> Head:

@@ -28,7 +28,11 @@ from phoenix.data.impressions import Impressions
 from phoenix.evaluation.baselines.examples import make_task
 from phoenix.evaluation.baselines.suite import BASELINES, check_names, run_baselines
 from phoenix.evaluation.kept import write_evaluation
-from phoenix.evaluation.kuairand_calibration import day_to_fit_on, fit_calibration
+from phoenix.evaluation.kuairand_calibration import (
+    at_own_level,
+    day_to_fit_on,
+    fit_calibration,
+)
 from phoenix.evaluation.kuairand_data import ACTIONS, OUR_ACTIONS, KuaiRand, Rows, load, load_test
 from phoenix.evaluation.kuairand_kept import evaluated_rows
 from phoenix.evaluation.kuairand_report import measure
@@ -135,7 +139,7 @@ def run(
         fitted = None
         if calibrate:
             told("calibration: training without the last training day")
-            fitted = _calibration(split, online, model, options, progress)
+            fitted = _calibration(split, online, model, options, progress, directory)
         probabilities, version = raw, trained.model_version
         if fitted is not None and (path := latest(directory)) is not None:
             probabilities = fitted[0].probabilities(OUR_ACTIONS, raw)
@@ -179,6 +183,7 @@ def default_config() -> RankerConfig:
         post_rows=32_768,
         author_rows=16_384,
         action_names=OUR_ACTIONS,
+        profile_channels=0,  # beside past rates and history it only overfits (docs/ranking.md)
         tag_rows=512,
         durations=True,
         time_of_day=True,
@@ -235,6 +240,7 @@ def _calibration(
     model: RankerConfig,
     options: TrainingOptions,
     progress: Progress | None,
+    trained: Path,
 ) -> tuple[Calibration, dict[str, Any]] | None:
     """None where the training days are too few; see `phoenix.evaluation.kuairand_calibration`."""
     last = day_to_fit_on(split.train)
@@ -245,11 +251,13 @@ def _calibration(
     with tempfile.TemporaryDirectory(prefix="foryou-kuairand-") as temporary:
         directory = Path(temporary)
         train_ranker(seen, model, options, directory, progress=progress)
-        return fit_calibration(
+        maps, chosen = fit_calibration(
             earlier.test,
             lambda: predict_test(directory, earlier, online, calibrated=False),
             options.seed,
         )
+    of_trained = predict_test(trained, earlier, online, calibrated=False)
+    return at_own_level(maps, earlier.test, of_trained), chosen
 
 
 def predict_test(

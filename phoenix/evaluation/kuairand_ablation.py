@@ -63,7 +63,7 @@ def changes() -> Mapping[str, tuple[str, Change]]:
         "no-history": ("no history", _without_history),
         "fresh-history": ("training rows know their own day", _fresh_history),
         "no-author-match": ("no past with the author", _config(author_match=False)),
-        "no-taste-profile": ("no taste profile", _config(profile_channels=0)),
+        "taste-profile": ("a taste profile of four channels", _config(profile_channels=4)),
         "no-dwell-head": ("dwell is not learned", _options(dwell_weight=0.0)),
         "action-weights": ("rare actions weigh more", _options(action_weights=RARE_WEIGHTS)),
         "listwise": ("a softmax within a context beside", _options(listwise_weight=0.3)),

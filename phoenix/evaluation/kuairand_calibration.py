@@ -2,9 +2,10 @@
 
 A second ranker, with the same settings, learns from all days but the last training day; what it
 predicts for that day, beside what happened, gives the maps. The ranker that is measured learns from
-all training days, and takes these maps: no test row, and no row that either ranker had learned
-from, has a part in them. What it rests on: a day more of training changes a head's level little,
-and the day after drifts as the last one did.
+all training days, and takes the shapes of these maps: no test row has a part in them. Their level
+is its own: maps are shifted until its mean probability on the last training day is the rate of
+that day. Two trainings differ in level by a tenth of a rate, more than two days do, and a level is
+one number, which rows that the ranker has learned from can tell.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix.calibration import Calibration, fit
+from phoenix.calibration import Calibration, at_level, fit
 from phoenix.evaluation.kuairand_data import ACTIONS, Rows
 
 ROWS_MIN = 200  # of the last training day; fewer say nothing of a head
@@ -38,3 +39,11 @@ def fit_calibration(
         heads[ours] = choice.head
         chosen[name] = {"kind": choice.head.kind, "held_out_log_loss": choice.log_losses}
     return Calibration(heads), chosen
+
+
+def at_own_level(calibration: Calibration, held: Rows, raw: NDArray[np.float64]) -> Calibration:
+    """The maps at the level of another ranker, whose raw predictions of `held` are [N, A]."""
+    heads = dict(calibration.heads)
+    for index, (name, (_, ours)) in enumerate(ACTIONS.items()):
+        heads[ours] = at_level(heads[ours], held.outcomes[name], raw[:, index])
+    return Calibration(heads)

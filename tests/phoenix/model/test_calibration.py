@@ -11,6 +11,7 @@ from phoenix import checkpoint as checkpoints
 from phoenix.calibration import (
     Calibration,
     Head,
+    at_level,
     fit,
     fit_kind,
     pool_adjacent_violators,
@@ -183,3 +184,23 @@ def test_a_damaged_calibration_is_named(version):
     file.unlink()
     with pytest.raises(checkpoints.CheckpointError, match=r"calibration.json is damaged"):
         checkpoints.load(path)
+
+
+def test_a_map_takes_the_level_of_the_rows_and_keeps_its_shape():
+    """Two trainings differ in level: the map of one would push the other away from its rate."""
+    rng = np.random.default_rng(3)
+    raw = rng.beta(2, 8, ROWS)
+    labels = rng.random(ROWS) < to_probabilities(to_logits(raw) + 0.7)
+    head = Head("isotonic", 0.9, (-3.0, -1.0, 0.5), (-2.5, -1.2, 0.3))
+    moved = at_level(head, labels, raw)
+    assert to_probabilities(moved(to_logits(raw))).mean() == pytest.approx(labels.mean(), abs=1e-9)
+    shift = moved(to_logits(raw)) - head(to_logits(raw))
+    np.testing.assert_allclose(shift, shift[0], atol=1e-12)
+    identity = at_level(Head(), labels, raw)
+    assert not Calibration({"favorite": identity}).is_identity
+
+
+def test_rows_without_both_outcomes_say_nothing_of_a_level():
+    """A rare action that nobody took on the last day would be switched off for ever."""
+    assert at_level(Head(), np.zeros(5), np.full(5, 0.1)) == Head()
+    assert at_level(Head(), [], []) == Head()

@@ -15,9 +15,10 @@ def _world() -> tuple[np.ndarray, Sequences, Sequences]:
     rng = np.random.default_rng(1)
     scores = rng.integers(0, 6, (40, 31)).astype(np.float32)
     histories, targets = [], []
-    for _ in range(40):
+    for user in range(40):
         items = rng.permutation(np.arange(1, 31))
-        histories.append(items[: rng.integers(0, 8)].astype(np.int32))
+        # One history may be empty: the scorer below tells users apart by their histories.
+        histories.append(items[: rng.integers(min(user, 3), 8)].astype(np.int32))
         targets.append(items[10 : 10 + rng.integers(0, 5)].astype(np.int32))
     return scores, Sequences.of(histories), Sequences.of(targets)
 

@@ -119,4 +119,5 @@ def test_a_time_that_no_clock_shows_is_refused_before_it_overflows(time_ms):
 def test_the_last_time_that_is_taken_can_be_encoded(requests):
     check_prediction(pb.PredictNextActionsRequest(now_ms=TIME_MS_MAX))
     context = build_context(CONFIG, requests.sequence(7, 3), TIME_MS_MAX, 60_000)
-    assert all(np.isfinite(array).all() for array in context.inputs)
+    read = [array for array in context.inputs if array is not None]  # None: the model lacks it
+    assert all(np.isfinite(array).all() for array in read)
