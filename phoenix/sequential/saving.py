@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -16,6 +17,7 @@ from phoenix import checkpoint as checkpoints
 from phoenix.checkpoint import CheckpointError
 from phoenix.sequential.config import SequentialConfig
 from phoenix.sequential.experiment import Result
+from phoenix.sequential.interactions import Interactions
 
 
 def save_first(directory: Path, result: Result) -> tuple[Path, str]:
@@ -23,8 +25,8 @@ def save_first(directory: Path, result: Result) -> tuple[Path, str]:
     trained, row = result.trained[0], result.rows[-1]
     meta = {
         "item_ids": result.protocol.interactions.item_ids,
-        "training": asdict(result.training),
-        "seed": trained.seed,
+        "data_sha256": data_digest(result.protocol.interactions),
+        "options": asdict(result.training) | {"seed": trained.seed},
         "row": row.name,
         "metrics": row.metrics[0],
     }
@@ -36,6 +38,15 @@ def save_first(directory: Path, result: Result) -> tuple[Path, str]:
         meta=meta,
     )
     return path, f"{row.name}, seed {trained.seed}"
+
+
+def data_digest(interactions: Interactions) -> str:
+    """SHA-256 of the users, the items and their order, to compare checkpoints by."""
+    digest = hashlib.sha256("\n".join(interactions.user_ids).encode())
+    digest.update("\n".join(["", *interactions.item_ids]).encode())
+    digest.update(np.ascontiguousarray(interactions.sequences.offsets).tobytes())
+    digest.update(np.ascontiguousarray(interactions.sequences.items).tobytes())
+    return digest.hexdigest()
 
 
 def load_sequential(directory: Path) -> tuple[SequentialConfig, dict[str, Any], list[str]]:

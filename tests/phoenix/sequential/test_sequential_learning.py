@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from phoenix.sequential.interactions import Sequences, SplitInteractions
 from phoenix.sequential.model import SequentialModel
 from phoenix.sequential.predictions import write_predictions
 from phoenix.sequential.protocol import Protocol, split
-from phoenix.sequential.saving import load_sequential, save_first
+from phoenix.sequential.saving import data_digest, load_sequential, save_first
 
 NANO = {**preset("nano"), "item_init": "random"}
 
@@ -75,6 +76,9 @@ def test_a_checkpoint_scores_as_the_model_that_was_measured(result: Result, tmp_
     model = SequentialModel(config)
     kept = result.trained[0].final.params
     np.testing.assert_array_equal(model.scores(params, history), model.scores(kept, history))
+    meta = json.loads((path / "meta.json").read_text())
+    assert meta["data_sha256"] == data_digest(result.protocol.interactions)
+    assert meta["options"]["epochs"] == result.training.epochs
     (path / "params.npz").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="damaged"):
         load_sequential(path)
