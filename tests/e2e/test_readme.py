@@ -43,13 +43,15 @@ def commands() -> list[str]:
 
 @dataclass(frozen=True)
 class Demo:
-    """A serving demo: what a reader puts in place of VIEWER and ADDRESS."""
+    """A serving demo: what a reader puts in place of VIEWER, ADDRESS and DATA_DIR."""
 
     viewer: str
     address: str
+    data_dir: str
 
     def fill(self, text: str) -> str:
-        return text.replace("VIEWER", self.viewer).replace("ADDRESS", self.address)
+        text = text.replace("VIEWER", self.viewer).replace("ADDRESS", self.address)
+        return text.replace("DATA_DIR", self.data_dir)
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +69,14 @@ def demo() -> Iterator[Demo]:
     try:
         for line in process.stdout:
             said.append(line)
-            if found := re.search(r"foryou feed (\d+) --address (\S+)", line):
+            printed = "".join(said)
+            feed = re.search(r"foryou feed (\d+) --address (\S+)", printed)
+            report = re.search(r"foryou report \S+ --data-dir (\S+)", printed)
+            if feed and report:
                 break
         else:
             pytest.fail("the demo ended before it served:\n" + "".join(said[-40:]))
-        yield Demo(found[1], found[2])
+        yield Demo(feed[1], feed[2], report[1])
     finally:
         os.killpg(process.pid, signal.SIGINT)
         code = process.wait(timeout=60)
