@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -147,7 +148,12 @@ def local_spark(threads: int = SPARK_THREADS) -> Iterator[Any]:
         }
         for name, value in options.items():
             build = build.config(name, value)
-        session = build.getOrCreate()
+        with warnings.catch_warnings():
+            # Spark's launcher forks and at once becomes Java: what JAX warns of cannot happen.
+            warnings.filterwarnings(
+                "ignore", message=r"os.fork\(\) was called", category=RuntimeWarning
+            )
+            session = build.getOrCreate()
         try:
             yield session
         finally:
