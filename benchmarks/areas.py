@@ -1,0 +1,7 @@
+"""The list of benchmarks: area → module, and what it answers."""
+
+from __future__ import annotations
+
+from typing import Final
+
+AREAS: Final[dict[str, tuple[str, str]]] = {}
