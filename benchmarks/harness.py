@@ -1,4 +1,4 @@
-"""What every benchmark shares: contestants that take turns, medians with spread, lines and a report.
+"""What every benchmark shares: contestants that take turns, medians, promised lines, a report.
 
 A benchmark of an area is a module with two functions:
 
