@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-AREAS: Final[dict[str, tuple[str, str]]] = {}
+AREAS: Final[dict[str, tuple[str, str]]] = {
+    "pipeline": ("benchmarks.pipeline", "the feed's components as columns and as objects"),
+}

@@ -59,7 +59,9 @@ def build_app(*, serve_flags: bool) -> typer.Typer:
     app.add_typer(train.app(), name="train")
     app.add_typer(evaluate.app(), name="eval")
     app.command("report", epilog=report.EXAMPLES)(report.report)
-    app.add_typer(bench.app(), name="bench")
+    app.command("bench", epilog=bench.EXAMPLES, context_settings=bench.PASSES_OPTIONS_ON)(
+        bench.bench
+    )
     return app
 
 

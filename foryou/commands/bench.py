@@ -1,4 +1,4 @@
-"""`foryou bench pipeline`: the columnar feed beside an object-per-candidate one, in one run."""
+"""`foryou bench`: every hot path beside its peers and its physical floor, in one run."""
 
 from __future__ import annotations
 
@@ -11,39 +11,35 @@ import typer
 
 from foryou.errors import CommandError
 
-PIPELINE_EXAMPLES = "Example: foryou bench pipeline --candidates 2800 --json"
-CANDIDATES_DEFAULT = 2_800  # the most that one request scores
+EXAMPLES = "Example: foryou bench pipeline --candidates 2800 --json"
+PASSES_OPTIONS_ON = {"allow_extra_args": True, "ignore_unknown_options": True}
 
 
-def app() -> typer.Typer:
-    """One command a benchmark."""
-    group = typer.Typer(help="Measure speed.", no_args_is_help=True)
-    group.callback()(_group)
-    group.command("pipeline", epilog=PIPELINE_EXAMPLES)(pipeline)
-    return group
-
-
-def _group() -> None:
-    """Measure speed."""
-
-
-def pipeline(
-    candidates: Annotated[
-        int, typer.Option(help="Candidates of the request.", min=1)
-    ] = CANDIDATES_DEFAULT,
+def bench(
+    context: typer.Context,
+    area: Annotated[
+        str | None, typer.Argument(help="What to measure, such as `pipeline`. [default: all]")
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Small sizes, in seconds: does it run at all?")
+    ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print one JSON object and nothing else.")
+        bool, typer.Option("--json", help="Print one JSON object an area and nothing else.")
+    ] = False,
+    save: Annotated[
+        bool, typer.Option("--save", help="Keep the result under benchmarks/results.")
     ] = False,
 ) -> None:
-    """Time the framework and the feed's components on in-memory clients.
+    """Measure speed: medians, p99 and spread of ours, the peers and the floor, interleaved.
 
-    An object-per-candidate version that gives the same feed runs interleaved in the same process.
+    Other options go to the area: `foryou bench AREA -- --help` lists them.
     """
     checkout = Path(__file__).resolve().parents[2]
-    script = checkout / "benchmarks" / "pipeline.py"
+    script = checkout / "benchmarks" / "__main__.py"
     if not script.is_file():
         raise CommandError(f"{script} is missing: benchmarks run in a checkout of the repository")
-    arguments = ["--candidates", str(candidates), *(["--json"] if as_json else [])]
-    command = [sys.executable, "-m", "benchmarks.pipeline", *arguments]
+    flags = {"--quick": quick, "--json": as_json, "--save": save}
+    arguments = [*([area] if area else []), *(flag for flag, is_on in flags.items() if is_on)]
+    command = [sys.executable, "-m", "benchmarks", *arguments, *context.args]
     done = run(command, cwd=checkout, check=False)
     raise typer.Exit(done.returncode)
