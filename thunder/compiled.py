@@ -23,6 +23,7 @@ KERNEL_FILES: Final = (
     "segments.py",
     "write_kernels.py",
     "query_kernels.py",
+    "answer_kernels.py",
 )
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 
 import grpc.aio
 
-from protos import thunder_pb2_grpc
 from service_kit.clock import Clock
 from service_kit.consumer import Consumer, ConsumerOptions
 from service_kit.dead_letters import Place, known_dead_letters
@@ -91,7 +90,7 @@ class Thunder:
         self._saved: Positions = {}  # those of the newest snapshot
 
     def register(self, server: grpc.aio.Server) -> Sequence[str]:
-        thunder_pb2_grpc.add_InNetworkPostsServiceServicer_to_server(self._service, server)
+        self._service.add_to(server)
         return [SERVICE_NAME]
 
     async def start(self) -> None:

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import threading
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import grpc
 import grpc.aio
 
-from protos import thunder_pb2, thunder_pb2_grpc
+from protos import thunder_pb2
 from service_kit.clock import Clock
 from service_kit.readiness import Readiness
-from thunder.answers import encode_answer
+from thunder.answers import different_authors, encode_answer
 from thunder.layout import REPLY
 from thunder.metrics import ThunderMetrics
 from thunder.requests import BadRequestError, OtherShareError, check_share, parse_request
@@ -25,13 +26,21 @@ logger = logging.getLogger(__name__)
 SERVICE_NAME: Final = "foryou.thunder.v1.InNetworkPostsService"
 ANSWER_RESERVE_S: Final = 0.005  # of the deadline, to encode and send what was found
 Request = thunder_pb2.GetInNetworkPostsRequest
-Response = thunder_pb2.GetInNetworkPostsResponse
-Context = grpc.aio.ServicerContext[Request, Response]
+Context = grpc.aio.ServicerContext[Request, bytes]
 
 
-class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What was found, its protobuf bytes, and by how many authors it is."""
+
+    found: Found
+    message: bytes
+    authors: int
+
+
+class InNetworkPosts:
     """A place is taken per query and given back only when its thread is done, so cancelled calls
-    cannot pile work up behind the bound."""
+    cannot pile work up behind the bound. Answers leave as bytes that the query's thread wrote."""
 
     def __init__(
         self,
@@ -56,13 +65,24 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
         self._timeout_s = request_timeout_ms / 1000
         self._threads = ThreadPoolExecutor(query_threads, "thunder-query")
 
+    def add_to(self, server: grpc.aio.Server) -> None:
+        """What the generated function does, but for a serializer: answers are bytes already."""
+        handlers: dict[str, grpc.RpcMethodHandler[Request, bytes]] = {
+            "GetInNetworkPosts": grpc.unary_unary_rpc_method_handler(
+                self.GetInNetworkPosts, request_deserializer=Request.FromString
+            )
+        }
+        generic = grpc.method_handlers_generic_handler(SERVICE_NAME, handlers)
+        server.add_generic_rpc_handlers((generic,))
+        server.add_registered_method_handlers(SERVICE_NAME, handlers)
+
     def close(self) -> None:
         """Waits for running queries."""
         self._threads.shutdown(wait=True)
 
     async def GetInNetworkPosts(  # noqa: N802 - the name in the contract
         self, request: Request, context: Context
-    ) -> Response:
+    ) -> bytes:
         kind = "videos" if request.is_video_request else "posts"
         started_s = self._clock.monotonic_s()
         if not self._readiness.serving(SERVICE_NAME):
@@ -83,13 +103,13 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
         future = self._threads.submit(work.run)
         future.add_done_callback(self._give_place_back)
         try:
-            found, answer = await asyncio.wrap_future(future)
+            answer = await asyncio.wrap_future(future)
         except asyncio.CancelledError:
             work.cancel()
             self._metrics.requests.labels(kind, "CANCELLED").inc()
             raise
-        self._observe(kind, request, found, self._clock.monotonic_s() - started_s)
-        return answer
+        self._observe(kind, request, answer, self._clock.monotonic_s() - started_s)
+        return answer.message
 
     async def _refuse(
         self, context: Context, kind: str, code: grpc.StatusCode, message: str
@@ -105,13 +125,13 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
             self._metrics.in_flight.set(self._places_taken)
             return True
 
-    def _give_place_back(self, _: Future[tuple[Found, Response]]) -> None:
+    def _give_place_back(self, _: Future[Answer]) -> None:
         with self._places_lock:
             self._places_taken -= 1
             self._metrics.in_flight.set(self._places_taken)
 
-    def _observe(self, kind: str, request: Request, found: Found, seconds: float) -> None:
-        metrics = self._metrics
+    def _observe(self, kind: str, request: Request, answer: Answer, seconds: float) -> None:
+        metrics, found = self._metrics, answer.found
         metrics.requests.labels(kind, "OK").inc()
         metrics.request_seconds.labels(kind).observe(seconds)
         metrics.following.observe(len(request.following_user_ids))
@@ -121,17 +141,18 @@ class InNetworkPosts(thunder_pb2_grpc.InNetworkPostsServiceServicer):
         for reason in ("unknown_parent", "parent_not_followed", "own_repost", "deleted_source"):
             metrics.dropped.labels(reason).inc(found.counts[reason])
         if found.posts.size:
-            self._observe_posts(found)
+            self._observe_posts(answer)
         if request.debug:
             logger.info("query", extra={"posts": found.posts.size, **found.counts})
 
-    def _observe_posts(self, found: Found) -> None:
-        metrics, created_ms = self._metrics, found.posts["created_at_ms"]
+    def _observe_posts(self, answer: Answer) -> None:
+        metrics, found = self._metrics, answer.found
+        created_ms = found.posts["created_at_ms"]
         metrics.returned_share.observe(found.posts.size / found.counts["entries_seen"])
         metrics.freshness.observe((self._clock.now_ms() - int(created_ms[0])) / 1000)
         metrics.time_range.observe(int(created_ms[0] - created_ms[-1]) / 1000)
         metrics.reply_share.observe(float(((found.flags & REPLY) != 0).mean()))
-        metrics.unique_authors.observe(len(set(found.posts["author_id"].tolist())))
+        metrics.unique_authors.observe(answer.authors)
 
 
 class _Work:
@@ -147,9 +168,9 @@ class _Work:
     def cancel(self) -> None:
         self._cancelled = True
 
-    def run(self) -> tuple[Found, Response]:
+    def run(self) -> Answer:
         found = self._store.query(self._query, self._out_of_time)
-        return found, encode_answer(found)
+        return Answer(found, encode_answer(found), different_authors(found))
 
     def _out_of_time(self) -> bool:
         return self._cancelled or self._clock.monotonic_s() >= self._until_s

@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from service_kit.clock import Clock
+from thunder.answers import different_authors, encode_answer
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 from thunder.store import PostStore, Query
 
@@ -28,5 +29,7 @@ def warm_up(clock: Clock) -> None:
     store.apply_statuses((posts["post_id"].copy(), times_ms, np.ones(POSTS, np.uint8)))
     following = np.arange(1, 8, dtype=np.uint64)
     for videos in (False, True):
-        store.query(Query(1, following, following, 10, videos))
+        found = store.query(Query(1, following, following, 10, videos))
+    encode_answer(found)
+    different_authors(found)
     store.trim()

@@ -129,7 +129,7 @@ def serve() -> Callable[..., AbstractAsyncContextManager[Served]]:
             bench.store, clock or SystemClock(), bench.counters, readiness, **{**limits, **options}
         )
         server = grpc.aio.server()
-        thunder_pb2_grpc.add_InNetworkPostsServiceServicer_to_server(service, server)
+        service.add_to(server)
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         readiness.set(SERVICE_NAME, True)

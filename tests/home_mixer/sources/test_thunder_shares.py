@@ -46,7 +46,8 @@ class Replica:
         assert self._ingester.take(mine) == []
 
     def ask(self, query: Query) -> thunder_pb2.GetInNetworkPostsResponse:
-        return encode_answer(self.store.query(query))
+        answer = encode_answer(self.store.query(query))
+        return thunder_pb2.GetInNetworkPostsResponse.FromString(answer)
 
 
 class Town:
