@@ -6,6 +6,13 @@ The same step runs on one device and on a mesh (`phoenix.mesh`): the loss is wri
 batch, and the compiler cuts it along the devices; so in-batch negatives are those of all devices.
 Tables that live on the host (`phoenix.host_tables`) come in as the batch's rows and leave as those
 rows' gradients. A step whose loss or gradients are not finite changes nothing and is counted.
+
+With `average_decay` d the dense parameters θ are averaged over the last steps (Polyak and Juditsky
+1992, as an exponential mean), which takes the noise of the last batches out of them:
+
+    mean ← mean + (1 − min(d, n / (n + 1))) (θ − mean), n steps having been taken before
+
+Tables are as they are: most of their rows a step does not touch.
 """
 
 from __future__ import annotations
@@ -32,6 +39,7 @@ class TrainState(NamedTuple):
     params: Any  # {"dense": ..., "tables": ...}
     optimizer: Any  # of the dense parameters
     accumulators: Any  # of the tables
+    average: Any  # of the dense parameters over the last steps; None: not kept
     step: Array  # int32, steps taken, skipped ones included
     skipped: Array  # int32, of them with non-finite gradients
 
@@ -66,6 +74,7 @@ def init_state(params: Any, options: TrainingOptions, layout: Layout) -> TrainSt
             params=params,
             optimizer=DenseOptimizer.of(options.optimizer, params["dense"]).init(),
             accumulators=table_optimizer.init_accumulators(params["tables"]),
+            average=jax.tree.map(jnp.copy, params["dense"]) if options.average_decay else None,
             step=jnp.int32(0),
             skipped=jnp.int32(0),
         ),
@@ -80,6 +89,7 @@ def place_state(state: TrainState, layout: Layout) -> TrainState:
         params={"dense": layout.place_dense(state.params["dense"]), "tables": tables},
         optimizer=layout.place_dense(state.optimizer),
         accumulators={name: layout.place_table(a) for name, a in state.accumulators.items()},
+        average=None if state.average is None else layout.place_dense(state.average),
         step=layout.place_dense(state.step),
         skipped=layout.place_dense(state.skipped),
     )
@@ -147,15 +157,24 @@ class Step:
         decay = self._options.weight_decay * self._optimizer.decayed * flat
         new_flat = jnp.where(finite, flat - rate * (direction + decay), flat)
         new_tables, accumulators = self._update_tables(state, hashes, usable, table_rate)
+        dense = unflatten(new_flat)
         new_state = TrainState(
-            params={"dense": unflatten(new_flat), "tables": new_tables},
+            params={"dense": dense, "tables": new_tables},
             optimizer=_choose(finite, optimizer, state.optimizer),
             accumulators=accumulators,
+            average=self._averaged(state, dense),
             step=state.step + 1,
             skipped=state.skipped + jnp.where(finite, 0, 1).astype(jnp.int32),
         )
         gradients = {name: _summed(batch.host[name], usable[name]) for name in batch.host}
         return new_state, StepReport(loss, parts, norm, gradients)
+
+    def _averaged(self, state: TrainState, dense: Any) -> Any:
+        if state.average is None:
+            return None
+        taken = state.step.astype(jnp.float32)
+        share = 1.0 - jnp.minimum(self._options.average_decay, taken / (taken + 1.0))
+        return jax.tree.map(lambda mean, new: mean + share * (new - mean), state.average, dense)
 
     def _update_tables(
         self, state: TrainState, hashes: Hashes, gradients: Rows, rate: Array

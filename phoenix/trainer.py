@@ -99,8 +99,11 @@ class Trainer:
             )
         arrays, position = read_state(checkpoint, self._training_arrays())
         tables = {name: checkpoint.params["tables"][name] for name in self._rows}
-        params = {"dense": checkpoint.params["dense"], "tables": tables}
-        self._state = place_state(TrainState(params=params, **arrays), self._layout)
+        average = checkpoint.params["dense"] if self._options.average_decay else None
+        dense = arrays.pop("dense", checkpoint.params["dense"])
+        params = {"dense": dense, "tables": tables}
+        state = TrainState(params=params, average=average, **arrays)
+        self._state = place_state(state, self._layout)
         if self._host is not None:
             self._host.restore(path)
         self._task.batches.load_state_dict(position["data"])
@@ -229,7 +232,8 @@ class Trainer:
         """Of several processes all gather, the first one writes."""
         self._report()
         self._saved_at = self._schedule.elapsed_seconds
-        dense = to_host(self._state.params["dense"])
+        averaged = self._state.average
+        dense = to_host(self._state.params["dense"] if averaged is None else averaged)
         tables = self._trimmed(to_host(self._state.params["tables"]))
         arrays = self._training_arrays() if self._options.keep_state else None
         snapshot = Snapshot(
@@ -250,12 +254,15 @@ class Trainer:
     def _training_arrays(self) -> dict[str, Any]:
         """On the host and as on one device, what a version needs beside its parameters."""
         state = self._state
-        return {
+        arrays = {
             "optimizer": to_host(state.optimizer),
             "accumulators": self._trimmed(to_host(state.accumulators)),
             "step": to_host(state.step),
             "skipped": to_host(state.skipped),
         }
+        if state.average is not None:  # a version's parameters are the mean: these go on from it
+            arrays["dense"] = to_host(state.params["dense"])
+        return arrays
 
     def _trimmed(self, tables: dict[str, Any]) -> dict[str, Any]:
         """Without the rows that fill a mesh."""

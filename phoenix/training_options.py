@@ -25,6 +25,9 @@ class TrainingOptions:
     weight_decay: float = 1e-4  # of the dense matrices
     warmup_steps: int = 50
     final_rate_fraction: float = 0.05  # the cosine schedule ends at this share of the peak
+    # A checkpoint holds the mean of the dense parameters over the last steps, each of them counting
+    # this much less than the next (phoenix.train_step); 0: the last parameters.
+    average_decay: float = 0.0
     action_weights: Mapping[str, float] = field(default_factory=dict)  # loss weight; 1 if absent
     # Of the dwell regression beside the actions. Deviation: 0.1 in the original (2026-08); seconds
     # are known for every impression and tell tastes apart soonest.
@@ -54,6 +57,8 @@ class TrainingOptions:
             value = getattr(self, name)
             if value is not None and value <= 0:
                 raise ValueError(f"{name} must be above 0, not {value}")
+        if not 0.0 <= self.average_decay < 1.0:
+            raise ValueError(f"average_decay must be from 0 to below 1, not {self.average_decay}")
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer must be adamw or muon, not {self.optimizer!r}")
 

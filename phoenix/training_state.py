@@ -71,7 +71,7 @@ def _rebuilt(path: Path, found: Mapping[str, NDArray[Any]], like: Any) -> Any:
         )
         raise CheckpointError(
             f"{path} holds the state of other options ({', '.join(differing[:3])} differ): resume "
-            "with the optimizer and the host tables that the run began with"
+            "with the optimizer, the average_decay and the host tables that the run began with"
         )
     return jax.tree.unflatten(jax.tree.structure(like), [found[key] for key in expected])
 

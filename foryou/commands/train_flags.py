@@ -28,6 +28,16 @@ Keep = Annotated[int, typer.Option(min=1, help="Versions of this run to keep, th
 Optimizer = Annotated[
     str, typer.Option(help="Of the dense parameters: adamw, or muon for the matrices.")
 ]
+AverageDecay = Annotated[
+    float,
+    typer.Option(
+        min=0.0,
+        max=0.9999,
+        help="Keep the mean of the dense parameters over the last steps, each counting this much"
+        " less than the next: 0.99 is some hundred steps. [default: the last parameters]",
+        show_default=False,
+    ),
+]
 Devices = Annotated[int | None, typer.Option(help="Devices of the mesh. [default: all]")]
 ModelDevices = Annotated[
     int, typer.Option(help="Of them, along the model axis: they share tables, not the batch.")

@@ -203,6 +203,7 @@ def default_options(seed: int, steps: int | None, seconds: float | None) -> Trai
         learning_rate=3e-3,
         table_learning_rate=0.03,
         dwell_weight=0.1,
+        average_decay=0.99,  # the level of a head no longer moves with the last batches
         post_dropout=0.0,  # the test day's videos and viewers are those of the days before
         user_dropout=0.0,
         seed=seed,

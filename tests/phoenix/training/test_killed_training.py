@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 STEPS = ("--steps", "60", "--checkpoint-every", "10")
+AVERAGED = ("--average-decay", "0.9")
 HOST_TABLES = ("--host-table-mb", "0")
 
 
 @pytest.mark.parametrize(
     ("more", "devices"),
-    [((), 1), (("--optimizer", "muon"), 1), ((), 8), (HOST_TABLES, 1)],
-    ids=["adamw", "muon", "mesh of eight", "host tables"],
+    [((), 1), (("--optimizer", "muon"), 1), (AVERAGED, 8), (HOST_TABLES, 1)],
+    ids=["adamw", "muon", "mesh of eight, averaged", "host tables"],
 )
 def test_kill_9_and_resume_equals_never_killed(
     more, devices, start, finish, train_arguments, arrays, tmp_path
