@@ -16,6 +16,7 @@ from pathlib import Path
 from benchmarks.areas import AREAS
 from benchmarks.harness import Report
 
+NEXT = "python -m benchmarks.page writes the page of figures anew"
 RESULTS_DIR = Path(__file__).parent / "results"
 
 
@@ -28,9 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     return max([_in_its_own_process(area, given) for area in AREAS], default=0)
 
 
-def save(report: Report, directory: Path = RESULTS_DIR) -> Path:
+def save(report: Report, arguments: list[str], directory: Path = RESULTS_DIR) -> Path:
     """The report as `<date>-<area>.json`; the day's earlier run of the area is replaced."""
-    found = report.as_json()
+    found = report.as_json() | {"command": " ".join(["foryou", "bench", *arguments])}
     directory.mkdir(parents=True, exist_ok=True)
     path = directory / f"{found['date']}-{report.area}.json"
     path.write_text(json.dumps(found, indent=1) + "\n")
@@ -53,7 +54,7 @@ def _one_area(arguments: list[str]) -> int:
         parser.error(str(error))
     print(json.dumps(report.as_json()) if options.json else report.as_text(), flush=True)
     if options.save:
-        print(f"saved {save(report)}", file=sys.stderr)
+        print(f"saved {save(report, arguments)}; {NEXT}", file=sys.stderr)
     return 0
 
 

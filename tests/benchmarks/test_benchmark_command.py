@@ -43,13 +43,14 @@ def test_a_saved_report_is_read_as_it_was_measured(tmp_path):
         {"size 3": {"ours": Timing.of([0.001, 0.002])}},
         [Line("ours / floor", 1.5, 1.4, "at most")],
     )
-    found = json.loads(save(report, tmp_path).read_text())
+    found = json.loads(save(report, ["an-area", "--quick"], tmp_path).read_text())
     assert found["timings"]["size 3"]["ours"]["median"] == pytest.approx(1.5)
     assert found["lines"] == [
         {"what": "ours / floor", "measured": 1.5, "bar": 1.4, "bound": "at most", "unit": "x"}
         | {"met": False}
     ]
     assert found["machine"]["cores"] >= 1
+    assert found["command"] == "foryou bench an-area --quick"
 
 
 def test_every_area_has_a_module_of_that_name_and_says_what_it_answers():
