@@ -34,6 +34,7 @@ from home_mixer.candidate_hydrators.video_duration_hydrator import VideoDuration
 from home_mixer.candidate_hydrators.visibility_hydrator import VisibilityHydrator
 from home_mixer.clients.phoenix_messages import SequenceMessages
 from home_mixer.clients.protocols import FeatureClients
+from home_mixer.clients.thunder_answers import GetInNetworkPosts
 from home_mixer.columns import SCHEMA
 from home_mixer.filters.age_filter import AgeFilter
 from home_mixer.filters.author_socialgraph_filter import AuthorSocialgraphFilter
@@ -65,7 +66,7 @@ from home_mixer.side_effects.served_candidates_event_side_effect import (
 )
 from home_mixer.side_effects.served_history_side_effect import ServedHistorySideEffect
 from home_mixer.sources.phoenix_source import PhoenixSource, Retrieve
-from home_mixer.sources.thunder_source import GetInNetworkPosts, ThunderSource
+from home_mixer.sources.thunder_source import ThunderSource
 from service_kit.clock import Clock
 from service_kit.event_log import EventSink
 

@@ -18,19 +18,18 @@ from home_mixer.clients.circuit_breaker import Breakers
 from home_mixer.clients.grpc_channel import open_channel
 from home_mixer.clients.guarded import guarded_clients, guarded_method
 from home_mixer.clients.opening import OpenFeatureStore, open_feature_clients
+from home_mixer.clients.thunder_answers import GetInNetworkPosts, in_network_method
 from home_mixer.params import ParamsStore
 from home_mixer.pipeline import Collaborators, build_pipeline
 from home_mixer.serving.servicer import Feed, ScoredPostsServicer
 from home_mixer.serving.telemetry import Telemetry
 from home_mixer.settings import HomeMixerSettings
-from home_mixer.sources.thunder_source import GetInNetworkPosts
 from protos import (
     home_mixer_pb2,
     home_mixer_pb2_grpc,
     phoenix_pb2,
     phoenix_pb2_grpc,
     thunder_pb2,
-    thunder_pb2_grpc,
 )
 from service_kit.clock import Clock, SystemClock
 from service_kit.drain import CutError
@@ -131,9 +130,7 @@ class HomeMixerProcess:
         names = ["thunder"] if len(targets) == 1 else [f"thunder_{i}" for i in range(len(targets))]
         return [
             guarded_method(
-                thunder_pb2_grpc.InNetworkPostsServiceStub(
-                    self._channel(target, THUNDER)
-                ).GetInNetworkPosts,
+                in_network_method(self._channel(target, THUNDER)),
                 self._breakers.to(name, self._settings.thunder_budget_ms),
             )
             for name, target in zip(names, targets, strict=True)

@@ -13,12 +13,14 @@ import asyncio
 from collections.abc import Sequence
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from candidate_pipeline.components import Source
 from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
-from home_mixer.clients.grpc_channel import Method, call
+from home_mixer.clients.grpc_channel import call
+from home_mixer.clients.thunder_answers import GetInNetworkPosts, InNetworkAnswer, decode_answer
 from home_mixer.columns import SERVED_IN_NETWORK
 from home_mixer.deadline import call_timeout_s
 from home_mixer.query import ScoredPostsQuery
@@ -31,10 +33,7 @@ EXCLUDED_MAX = 10_000
 # thunder's own cap of replies and reposts an author, held again over the shares' answers.
 SECONDARY_PER_AUTHOR_MAX = 30
 
-GetInNetworkPosts = Method[
-    thunder_pb2.GetInNetworkPostsRequest, thunder_pb2.GetInNetworkPostsResponse
-]
-Answer = thunder_pb2.GetInNetworkPostsResponse
+LightPost = thunder_pb2.LightPost
 
 
 class ThunderSource(Source[ScoredPostsQuery]):
@@ -86,7 +85,7 @@ class ThunderSource(Source[ScoredPostsQuery]):
             raise Degraded(_joined(reasons), columns)
         return columns
 
-    async def _ask(self, share: int, query: ScoredPostsQuery) -> Answer | Degraded:
+    async def _ask(self, share: int, query: ScoredPostsQuery) -> InNetworkAnswer | Degraded:
         request = thunder_pb2.GetInNetworkPostsRequest(
             user_id=query.viewer_id,
             following_user_ids=query.followed_user_ids[:FOLLOWED_MAX].tolist(),
@@ -98,38 +97,41 @@ class ThunderSource(Source[ScoredPostsQuery]):
         )
         timeout_s = call_timeout_s(self.budget_ms)
         try:
-            return await call(self._shares[share], request, timeout_s, query.request_id)
+            message = await call(self._shares[share], request, timeout_s, query.request_id)
+            return decode_answer(message)
         except Degraded as why:
             return why
+        except DecodeError:
+            return Degraded("malformed")
 
     def _said_of(self, share: int, reason: str) -> str:
         return reason if len(self._shares) == 1 else f"share_{share}_{reason}"
 
 
 def merged(
-    answers: Sequence[Answer],
+    answers: Sequence[InNetworkAnswer],
     results_max: int,
     secondary_max: int = SECONDARY_PER_AUTHOR_MAX,
-) -> Sequence[thunder_pb2.LightPost]:
-    """The shares' posts as one thunder would answer: newest first, equal times by larger id, at
-    most ``secondary_max`` replies and reposts an author and ``results_max`` in all (0: no limit).
+) -> NDArray[np.uint64]:
+    """The shares' posts [F, N] as one thunder would answer: newest first, equal times by larger
+    id, at most ``secondary_max`` replies and reposts an author and ``results_max`` in all (0: no
+    limit).
 
     Exact: where a share's answer is cut at ``results_max``, what it leaves out is older than as
     many posts that stay.
     """
     if len(answers) == 1:
         return answers[0].posts
-    posts = [post for answer in answers for post in answer.posts]
-    ids = np.array([post.post_id for post in posts], np.uint64)
-    created_ms = np.array([post.created_at_ms for post in posts], np.int64)
-    authors = np.array([post.author_id for post in posts], np.uint64)
-    secondary = np.array([post.is_reply or post.is_repost for post in posts], bool)
-    order = np.lexsort((ids, created_ms))[::-1]
+    posts = np.concatenate([answer.posts for answer in answers], axis=1)
+    secondary = (posts[LightPost.IS_REPLY_FIELD_NUMBER] != 0) | (
+        posts[LightPost.IS_REPOST_FIELD_NUMBER] != 0
+    )
+    order = np.lexsort((posts[LightPost.POST_ID_FIELD_NUMBER], _created_at_ms(posts)))[::-1]
     replies = order[secondary[order]]
-    kept = np.ones(len(posts), bool)
-    kept[replies[rank_in_group(authors[replies]) >= secondary_max]] = False
-    chosen = order[kept[order]]
-    return [posts[i] for i in chosen[: results_max or None].tolist()]
+    kept = np.ones(posts.shape[1], bool)
+    authors = posts[LightPost.AUTHOR_ID_FIELD_NUMBER, replies]
+    kept[replies[rank_in_group(authors) >= secondary_max]] = False
+    return posts.take(order[kept[order]][: results_max or None], axis=1)
 
 
 def rank_in_group(groups: NDArray[np.uint64]) -> NDArray[np.int64]:
@@ -143,25 +145,30 @@ def rank_in_group(groups: NDArray[np.uint64]) -> NDArray[np.int64]:
     return ranks
 
 
-def light_post_columns(posts: Sequence[thunder_pb2.LightPost]) -> dict[str, AnyArray]:
-    """Columns of thunder's posts; an unset id is 0."""
-    replies = np.array([post.in_reply_to_post_id for post in posts], np.uint64)
-    conversations = np.array([post.conversation_id for post in posts], np.uint64)
+def light_post_columns(posts: NDArray[np.uint64]) -> dict[str, AnyArray]:
+    """Columns of thunder's posts [F, N]; an unset id is 0."""
+    replies = posts[LightPost.IN_REPLY_TO_POST_ID_FIELD_NUMBER]
+    conversations = posts[LightPost.CONVERSATION_ID_FIELD_NUMBER]
     return {
-        "post_id": np.array([post.post_id for post in posts], np.uint64),
-        "author_id": np.array([post.author_id for post in posts], np.uint64),
-        "created_at_ms": np.array([post.created_at_ms for post in posts], np.int64),
+        "post_id": posts[LightPost.POST_ID_FIELD_NUMBER],
+        "author_id": posts[LightPost.AUTHOR_ID_FIELD_NUMBER],
+        "created_at_ms": _created_at_ms(posts),
         "in_reply_to_post_id": replies,
-        "in_reply_to_user_id": np.array([post.in_reply_to_user_id for post in posts], np.uint64),
+        "in_reply_to_user_id": posts[LightPost.IN_REPLY_TO_USER_ID_FIELD_NUMBER],
         "conversation_id": conversations,
-        "reposted_post_id": np.array([post.source_post_id for post in posts], np.uint64),
-        "reposted_user_id": np.array([post.source_user_id for post in posts], np.uint64),
+        "reposted_post_id": posts[LightPost.SOURCE_POST_ID_FIELD_NUMBER],
+        "reposted_user_id": posts[LightPost.SOURCE_USER_ID_FIELD_NUMBER],
         "ancestors": ancestors_column(replies, conversations),
-        "served_type": np.full(len(posts), SERVED_IN_NETWORK, np.int8),
+        "served_type": np.full(posts.shape[1], SERVED_IN_NETWORK, np.int8),
     }
 
 
-def _partial(result: Answer | Degraded) -> bool:
+def _created_at_ms(posts: NDArray[np.uint64]) -> NDArray[np.int64]:
+    created_ms: NDArray[np.int64] = posts[LightPost.CREATED_AT_MS_FIELD_NUMBER].view(np.int64)
+    return created_ms
+
+
+def _partial(result: InNetworkAnswer | Degraded) -> bool:
     return not isinstance(result, Degraded) and result.partial
 
 

@@ -103,7 +103,7 @@ class Feeds:
             thunder_pb2.LightPost(post_id=post, author_id=author, created_at_ms=1)
             for post, author in self.posts
         ]
-        return thunder_pb2.GetInNetworkPostsResponse(posts=found)
+        return thunder_pb2.GetInNetworkPostsResponse(posts=found).SerializeToString()
 
     async def retrieve(self, request: Any, **_: Any) -> Any:
         return phoenix_pb2.RetrieveResponse()

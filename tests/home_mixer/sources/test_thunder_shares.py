@@ -11,8 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from home_mixer.clients.thunder_answers import InNetworkAnswer, decode_answer
 from home_mixer.sources.thunder_source import merged, rank_in_group
-from protos import events_pb2, thunder_pb2
+from protos import events_pb2
+from protos.thunder_pb2 import LightPost
 from service_kit.clock import ManualClock
 from service_kit.event_log import Record
 from service_kit.metrics import Metrics
@@ -45,9 +47,8 @@ class Replica:
         mine = [r for r in records if r.partition % self.share.count == self.share.index]
         assert self._ingester.take(mine) == []
 
-    def ask(self, query: Query) -> thunder_pb2.GetInNetworkPostsResponse:
-        answer = encode_answer(self.store.query(query))
-        return thunder_pb2.GetInNetworkPostsResponse.FromString(answer)
+    def ask(self, query: Query) -> InNetworkAnswer:
+        return decode_answer(encode_answer(self.store.query(query)))
 
 
 class Town:
@@ -74,9 +75,10 @@ class Town:
         """Both answer the same posts in the same order; their ids."""
         whole = self.whole.ask(query)
         answers = [replica.ask(query) for replica in self.shares]
-        together = list(merged(answers, query.results_max, secondary_max))
-        assert together == list(whole.posts)
-        return [post.post_id for post in together]
+        together = merged(answers, query.results_max, secondary_max)
+        assert np.array_equal(together, whole.posts)
+        ids: list[int] = together[LightPost.POST_ID_FIELD_NUMBER].tolist()
+        return ids
 
 
 def ask(viewer: int = 99, following: Sequence[int] = AUTHORS, **options: Any) -> Query:

@@ -14,7 +14,13 @@ from home_mixer.columns import SCHEMA, SERVED_IN_NETWORK
 from home_mixer.sources.thunder_source import FOLLOWED_MAX, ThunderSource
 from protos import thunder_pb2
 
-LightPost, Answer = thunder_pb2.LightPost, thunder_pb2.GetInNetworkPostsResponse
+LightPost = thunder_pb2.LightPost
+
+
+def answer_of(*posts: Any, **fields: Any) -> bytes:
+    """As it comes over the wire."""
+    answer = thunder_pb2.GetInNetworkPostsResponse(posts=posts, **fields)
+    return answer.SerializeToString()
 
 
 async def fetched(method: Any, query: Any) -> CandidateTable:
@@ -24,7 +30,7 @@ async def fetched(method: Any, query: Any) -> CandidateTable:
 
 
 async def test_it_asks_for_the_followed_accounts(fake_method: Any, make_query: Any) -> None:
-    method = fake_method(Answer())
+    method = fake_method(answer_of())
     query = make_query(followed_user_ids=[5, 3], seen_ids=[9], user_features_age_ms=0)
     assert len(await fetched(method, query)) == 0
     (request,) = method.requests
@@ -51,7 +57,7 @@ async def test_all_fields_become_columns(fake_method: Any, make_query: Any) -> N
         LightPost(post_id=13, author_id=4, is_repost=True, source_post_id=10, source_user_id=1),
     ]
     query = make_query(user_features_age_ms=0)
-    table = await fetched(fake_method(Answer(posts=posts)), query)
+    table = await fetched(fake_method(answer_of(*posts)), query)
     assert table["post_id"].tolist() == [10, 11, 12, 13]
     assert table["created_at_ms"].tolist() == [50, 51, 0, 0]
     assert table["in_reply_to_user_id"].tolist() == [0, 8, 0, 0]
@@ -62,7 +68,7 @@ async def test_all_fields_become_columns(fake_method: Any, make_query: Any) -> N
 
 
 async def test_a_partial_answer_is_used_and_said(fake_method: Any, make_query: Any) -> None:
-    answer = Answer(posts=[LightPost(post_id=10, author_id=1)], partial=True)
+    answer = answer_of(LightPost(post_id=10, author_id=1), partial=True)
     source = ThunderSource([fake_method(answer)], 100.0)
     with pytest.raises(Degraded) as caught:
         await source.fetch(make_query())
@@ -87,10 +93,20 @@ async def test_a_failure_has_its_reason(
     assert (caught.value.reason, caught.value.output) == (reason, None)
 
 
+async def test_an_answer_that_is_no_protobuf_is_a_reason_and_not_a_crash(
+    fake_method: Any, make_query: Any
+) -> None:
+    with pytest.raises(Degraded) as caught:
+        await ThunderSource([fake_method(answer_of()[:-1] + b"\x0a\x05")], 100.0).fetch(
+            make_query()
+        )
+    assert (caught.value.reason, caught.value.output) == ("malformed", None)
+
+
 async def test_a_list_beyond_thunders_limit_is_cut_and_said(
     fake_method: Any, make_query: Any
 ) -> None:
-    method = fake_method(Answer())
+    method = fake_method(answer_of())
     query = make_query(followed_user_ids=np.arange(1, FOLLOWED_MAX + 2))
     with pytest.raises(Degraded, match="followed_truncated"):
         await ThunderSource([method], 100.0).fetch(query)
@@ -108,7 +124,7 @@ def test_nothing_is_fetched_while_blocks_and_mutes_are_unknown(
 async def test_every_share_is_asked_for_itself_with_the_whole_list(
     fake_method: Any, make_query: Any
 ) -> None:
-    shares = [fake_method(Answer()), fake_method(Answer())]
+    shares = [fake_method(answer_of()), fake_method(answer_of())]
     await ThunderSource(shares, 100.0).fetch(make_query(followed_user_ids=[5, 3]))
     for index, share in enumerate(shares):
         (request,) = share.requests
@@ -121,7 +137,7 @@ async def test_the_shares_answers_become_one_newest_first(
 ) -> None:
     first = [LightPost(post_id=i, author_id=1, created_at_ms=t) for i, t in ((9, 50), (3, 20))]
     second = [LightPost(post_id=i, author_id=2, created_at_ms=t) for i, t in ((8, 50), (5, 30))]
-    shares = [fake_method(Answer(posts=first)), fake_method(Answer(posts=second))]
+    shares = [fake_method(answer_of(*first)), fake_method(answer_of(*second))]
     columns = await ThunderSource(shares, 100.0).fetch(make_query())
     assert np.asarray(columns["post_id"]).tolist() == [9, 8, 5, 3]
 
@@ -129,7 +145,7 @@ async def test_the_shares_answers_become_one_newest_first(
 async def test_a_missing_share_is_named_and_the_others_are_served(
     fake_method: Any, make_query: Any
 ) -> None:
-    answer = Answer(posts=[LightPost(post_id=10, author_id=1)], partial=True)
+    answer = answer_of(LightPost(post_id=10, author_id=1), partial=True)
     shares = [fake_method(answer), fake_method(grpc.StatusCode.UNAVAILABLE)]
     with pytest.raises(Degraded) as caught:
         await ThunderSource(shares, 100.0).fetch(make_query())
