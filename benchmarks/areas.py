@@ -5,5 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 AREAS: Final[dict[str, tuple[str, str]]] = {
+    "whole": ("benchmarks.whole", "latency of the whole suite against offered rate"),
     "pipeline": ("benchmarks.pipeline", "the feed's components as columns and as objects"),
 }

@@ -1,0 +1,98 @@
+"""The load must count what a waiting user waits, and the cost what the processes spent."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import time
+
+import pytest
+
+from benchmarks.whole import _knee, add_arguments, measure
+from benchmarks.whole.costs import Costs, processor_seconds
+from benchmarks.whole.load import Questions, ask_at_rate, ask_one_by_one
+from home_mixer.client import Feed, FeedError, scored_posts_query
+
+PAUSE_S = 0.05
+
+
+def options(*arguments):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--quick", action="store_true")
+    add_arguments(parser)
+    return parser.parse_args(["--quick", *arguments])
+
+
+class OneAtATime:
+    """A server that takes `PAUSE_S` for an answer and gives one at a time."""
+
+    def __init__(self, reasons=()):
+        self._turn = asyncio.Lock()
+        self._reasons = tuple(reasons)
+
+    async def send(self, query):
+        async with self._turn:
+            await asyncio.sleep(PAUSE_S)
+        return Feed(("a post",), "1", "hash", "model", self._reasons)
+
+
+class Refusing:
+    async def send(self, query):
+        raise FeedError("RESOURCE_EXHAUSTED", "too many")
+
+
+def questions():
+    return Questions([scored_posts_query(7)])
+
+
+async def test_waiting_in_line_counts():
+    """A load that waits for answers before it asks would hide every queue."""
+    asked = await ask_at_rate(OneAtATime(), questions(), per_s=100.0, seconds=0.1)
+    assert len(asked) == 10
+    assert asked[-1].seconds > 5 * PAUSE_S  # it was due before most others were answered
+
+
+async def test_a_degraded_or_refused_feed_is_no_answer():
+    (degraded,) = await ask_one_by_one(OneAtATime(["stale"]), questions(), 1)
+    (refused,) = await ask_one_by_one(Refusing(), questions(), 1)
+    assert (degraded.problem, refused.problem) == ("stale", "RESOURCE_EXHAUSTED")
+
+
+async def test_what_a_process_spends_is_counted_and_what_it_spends_idle_is_not():
+    async def work():
+        until = time.process_time() + 0.3
+        while time.process_time() < until:
+            pass
+
+    me = {"me": os.getpid()}
+    assert sum(processor_seconds(me).values()) > 0
+    busy = await Costs.over(me, work())
+    idle = await Costs.over(me, asyncio.sleep(0.05))
+    assert sum(busy.per_feed_ms(1, idle).values()) >= 200
+    assert sum(busy.per_feed_ms(1, busy).values()) == 0
+
+
+def test_the_knee_is_the_last_rate_in_time():
+    rows = [
+        {"offered_per_s": 1.0, "p50_ms": 10.0, "answered_whole_share": 1.0},
+        {"offered_per_s": 2.0, "p50_ms": 15.0, "answered_whole_share": 1.0},
+        {"offered_per_s": 4.0, "p50_ms": 12.0, "answered_whole_share": 0.5},
+        {"offered_per_s": 8.0, "p50_ms": 12.0, "answered_whole_share": 1.0},
+    ]
+    assert _knee(rows) == 2.0
+
+
+@pytest.mark.e2e
+def test_the_real_processes_answer_whole_feeds_under_load():
+    report = measure(options("--rates", "2", "--seconds", "1", "--feeds", "3"))
+    (row,) = report.figures["load"]
+    assert row["answered_whole_share"] == 1.0
+    assert {name.split(":")[0] for name in report.figures["milliseconds"]} == {
+        "thunder", "phoenix", "ingester", "home-mixer",
+    }  # fmt: skip
+
+
+def test_rates_that_cannot_be_offered_are_refused():
+    with pytest.raises(ValueError, match="must be positive"):
+        measure(options("--rates", "0"))
