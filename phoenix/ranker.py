@@ -23,10 +23,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig
 from phoenix.features import CandidateInputs, ContextInputs, contents, hours, optional_inputs
 from phoenix.initialise import Constant, draw_parameters
-from phoenix.layers import Block, KeysValues, bias, fan_in_matrix, matmul, norm_scale, rms_norm
+from phoenix.layers import Block, bias, fan_in_matrix, matmul, norm_scale, rms_norm
 from phoenix.profile import event_facts, item, sum_events, taste_profile
 from phoenix.rates import affinity, rate_features
 from phoenix.tables import (

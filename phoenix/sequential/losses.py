@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix.layers import MASKED, matmul
+from phoenix.attention import MASKED
+from phoenix.layers import matmul
 from phoenix.sequential.config import SequentialTraining
 
 Array = jax.Array

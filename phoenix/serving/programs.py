@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
-from phoenix.layers import KeysValues
 from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
 from phoenix.retrieval import RetrievalModel
 from phoenix.serving.buckets import Shapes
