@@ -31,6 +31,7 @@ from service_kit.event_log import (
 )
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
+from service_kit.record_batch import RecordBatch
 
 __all__ = ["Consumer", "ConsumerMetrics", "ConsumerOptions", "Handler"]
 
@@ -88,7 +89,7 @@ class Consumer:
         self._metrics = ConsumerMetrics.of(metrics)
         self.caught_up = asyncio.Event()
         self._targets: dict[TopicPartition, int] | None = None
-        self._in_hand: list[Record] = []  # polled and not yet handled
+        self._in_hand = RecordBatch()  # polled and not yet handled
         self._current = False  # caught up since the last failure
         self._failures = 0
         self._last_error = ""
@@ -136,7 +137,7 @@ class Consumer:
             await self._gather()
             if self._in_hand:
                 await self._handle(self._in_hand)
-                self._in_hand = []
+                self._in_hand = RecordBatch()
             await self._after_batch()
         except asyncio.CancelledError:
             self._rewind()  # what was polled may not be handled: never commit it
@@ -150,20 +151,21 @@ class Consumer:
 
     async def _gather(self) -> None:
         options = self._options
-        self._in_hand = await self._source.poll(options.batch_records, options.poll_timeout_s)
+        self._in_hand = await self._source.poll_batch(options.batch_records, options.poll_timeout_s)
         flush_at_s = self._clock.monotonic_s() + options.flush_interval_s
         while self._in_hand and len(self._in_hand) < options.batch_records:
             left_s = flush_at_s - self._clock.monotonic_s()
             if left_s <= 0:
                 break
-            more = await self._source.poll(options.batch_records - len(self._in_hand), left_s)
+            wanted = options.batch_records - len(self._in_hand)
+            more = await self._source.poll_batch(wanted, left_s)
             if not more:
                 break
             self._in_hand += more
 
-    async def _handle(self, records: Sequence[Record]) -> None:
+    async def _handle(self, batch: RecordBatch) -> None:
         started_s = self._clock.monotonic_s()
-        records, poisons = _without_oversized(records)
+        records, poisons = _without_oversized(batch)
         if self._failures < self._options.attempts_whole:
             poisons += await self._handler(records) if records else []
         else:
@@ -213,11 +215,8 @@ class Consumer:
 
     def _rewind(self) -> None:
         """Back to the first record in hand of each partition."""
-        first: dict[TopicPartition, int] = {}
-        for record in self._in_hand:
-            first.setdefault((record.topic, record.partition), record.offset)
-        self._in_hand = []
-        for (topic, partition), offset in first.items():
+        in_hand, self._in_hand = self._in_hand, RecordBatch()
+        for (topic, partition), offset in in_hand.firsts().items():
             self._source.seek(topic, partition, offset)
 
     def _not_current(self, reason: str) -> None:
@@ -286,8 +285,10 @@ class Consumer:
             self._committed_s, self._uncommitted = now_s, False
 
 
-def _without_oversized(records: Sequence[Record]) -> tuple[Sequence[Record], list[Poison]]:
+def _without_oversized(records: RecordBatch) -> tuple[Sequence[Record], list[Poison]]:
     """Foreign producers may exceed our limit; no handler has to cope with that."""
+    if records.bytes_bound() <= RECORD_BYTES_MAX:
+        return records, []
     large = [r for r in records if len(r.key) + len(r.value) > RECORD_BYTES_MAX]
     if not large:
         return records, []

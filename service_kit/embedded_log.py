@@ -18,6 +18,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from service_kit.event_log import (
     Entry,
@@ -38,6 +39,7 @@ from service_kit.log_reader import (
     segments,
 )
 from service_kit.partitions import partitions_of
+from service_kit.record_batch import RecordBatch, Run
 
 __all__ = ["EmbeddedLogSource", "EmbeddedLogWriter", "LogCorruptedError"]
 
@@ -46,6 +48,7 @@ IDLE_WAIT_S_MIN = 0.001  # a follower's first look after silence
 IDLE_WAIT_S_MAX = 0.05  # and its slowest: twenty cheap looks a second
 TOPIC_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9._-]{0,199}")
 GROUPS_DIRECTORY = "groups"
+Taken: TypeAlias = list[tuple[TopicPartition, list[Record]]]
 
 
 def partition_dir(directory: Path, topic: str, partition: int) -> Path:
@@ -238,18 +241,26 @@ class EmbeddedLogSource:
             self._cursors[at] = Cursor(offset)
 
     async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        taken = await self._poll(max_records, timeout_s)
+        return [record for _, records in taken for record in records]
+
+    async def poll_batch(self, max_records: int, timeout_s: float) -> RecordBatch:
+        taken = await self._poll(max_records, timeout_s)
+        return await asyncio.to_thread(_batch_of, taken)
+
+    async def _poll(self, max_records: int, timeout_s: float) -> Taken:
         if max_records < 1:
             raise ValueError(f"max_records {max_records}: expected at least 1")
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + timeout_s
         wait_s = IDLE_WAIT_S_MIN
         while True:
-            records, cursors = await asyncio.to_thread(self._read, max_records)
+            taken, cursors = await asyncio.to_thread(self._read, max_records)
             self._cursors.update(cursors)
             left_s = deadline_s - loop.time()
-            if records or left_s <= 0:
+            if taken or left_s <= 0:
                 self._next += 1
-                return records
+                return taken
             await asyncio.sleep(min(wait_s, left_s))
             wait_s = min(2 * wait_s, IDLE_WAIT_S_MAX)
 
@@ -277,19 +288,20 @@ class EmbeddedLogSource:
     async def close(self) -> None:
         """Holds no files between polls; nothing to let go of."""
 
-    def _read(self, max_records: int) -> tuple[list[Record], dict[TopicPartition, Cursor]]:
+    def _read(self, max_records: int) -> tuple[Taken, dict[TopicPartition, Cursor]]:
         """Reads partitions in turn, beginning with another one each time; moves nothing."""
         cursors = {at: self._cursors.get(at, Cursor(0)) for at in self._existing()}
         order = list(cursors)
         turn = self._next % len(order) if order else 0
-        records: list[Record] = []
+        taken: Taken = []
+        wanted = max_records
         for at in order[turn:] + order[:turn]:
             path = partition_dir(self._directory, *at)
-            if len(records) < max_records and has_more(path, cursors[at]):
-                wanted = max_records - len(records)
-                taken, cursors[at] = read_records(path, *at, cursors[at], wanted)
-                records += taken
-        return records, cursors
+            if wanted and has_more(path, cursors[at]):
+                records, cursors[at] = read_records(path, *at, cursors[at], wanted)
+                wanted -= len(records)
+                taken += [(at, records)] if records else []
+        return taken, cursors
 
     def _existing(self) -> list[TopicPartition]:
         found: list[TopicPartition] = []
@@ -306,3 +318,7 @@ class EmbeddedLogSource:
     def _end(self, at: TopicPartition) -> int:
         tracker = self._ends.setdefault(at, EndTracker(partition_dir(self._directory, *at)))
         return tracker.look()
+
+
+def _batch_of(taken: Taken) -> RecordBatch:
+    return RecordBatch([Run(*at, records) for at, records in taken])

@@ -8,7 +8,10 @@ every consumer is idempotent and converges whatever the order.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    from service_kit.record_batch import RecordBatch
 
 TOPIC_POSTS = "foryou.posts"
 TOPIC_ACTIONS = "foryou.actions"
@@ -36,6 +39,11 @@ class Record(NamedTuple):
     timestamp_ms: int
     key: bytes
     value: bytes
+
+    @property
+    def timestamp(self) -> int:
+        """`timestamp_ms`, as Kafka's clients name it (record_batch.py)."""
+        return self.timestamp_ms
 
 
 class RecordTooLargeError(ValueError):
@@ -81,6 +89,10 @@ class EventSource(Protocol):
 
         A cancelled poll loses nothing: positions move only when the records are returned.
         """
+        ...
+
+    async def poll_batch(self, max_records: int, timeout_s: float) -> RecordBatch:
+        """As `poll`, for those whom an object an event is too dear."""
         ...
 
     def positions(self) -> Mapping[TopicPartition, int]:

@@ -13,7 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
-from numba import njit
+from llvmlite import ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
 
 COMPILE: Final[Any] = njit  # numba's type stubs do not know _nrt (reference counts)
 KERNEL_FILES: Final = (
@@ -24,6 +27,7 @@ KERNEL_FILES: Final = (
     "write_kernels.py",
     "query_kernels.py",
     "answer_kernels.py",
+    "event_kernels.py",
 )
 
 
@@ -44,6 +48,28 @@ def helper(function: Callable[..., Any]) -> Any:
     twenty arrays is longer than the function, and no cache file of its own."""
     compiled = COMPILE(nogil=True, _nrt=False, no_cpython_wrapper=True, no_cfunc_wrapper=True)
     return compiled(function)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def prefetch(context: Any, array: Any, index: Any) -> Any:
+    """``prefetch(array, index)`` asks for the cache line of an element before it is needed. A hint:
+    it changes nothing, and the index may be anything."""
+
+    def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array_type = signature.args[0]
+        array = context.make_array(array_type)(context, builder, arguments[0])
+        element = cgutils.get_item_pointer(
+            context, builder, array_type, array, [arguments[1]], wraparound=False
+        )
+        address = builder.bitcast(element, ir.IntType(8).as_pointer())
+        int32 = ir.IntType(32)
+        declared = ir.FunctionType(ir.VoidType(), [address.type, int32, int32, int32])
+        function = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
+        for_reading, keep_close, data = int32(0), int32(3), int32(1)
+        builder.call(function, [address, for_reading, keep_close, data])
+        return context.get_dummy_value()
+
+    return types.void(array, index), code
 
 
 def source_stamp(directory: Path) -> str:

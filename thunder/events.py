@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from google.protobuf.message import DecodeError
@@ -26,10 +26,20 @@ VIDEO_MS_MIN: Final = 5_000  # x-algorithm, MIN_VIDEO_DURATION
 RowTuple = tuple[int, int, int, int, int, int, int, int]  # in the order of layout.ROW
 
 
+class EventColumns(NamedTuple):
+    """Events that a kernel has read."""
+
+    posts: NDArray[np.void]  # [n] ROW
+    flags: NDArray[np.uint8]  # [n]
+    statuses: Statuses  # [m]
+
+
 @dataclass(slots=True)
 class PostBatch:
-    """Decoded events, ready for the store. Their order does not matter to it."""
+    """Decoded events, ready for the store. Their order does not matter to it: what a kernel read
+    is in ``columns``, what was decoded one by one in the lists."""
 
+    columns: EventColumns | None = None
     rows: list[RowTuple] = field(default_factory=list)
     row_flags: list[int] = field(default_factory=list)
     status_ids: list[int] = field(default_factory=list)
@@ -63,17 +73,30 @@ class PostBatch:
 
     def posts(self) -> NDArray[np.void]:
         """[n] ROW."""
-        return np.array(self.rows, ROW)
+        posts = np.array(self.rows, ROW)
+        if self.columns is None:
+            return posts
+        return np.concatenate([self.columns.posts, posts]) if self.rows else self.columns.posts
 
     def flags(self) -> NDArray[np.uint8]:
-        return np.array(self.row_flags, np.uint8)
+        """[n], as `posts`."""
+        flags = np.array(self.row_flags, np.uint8)
+        if self.columns is None:
+            return flags
+        return np.concatenate([self.columns.flags, flags]) if self.rows else self.columns.flags
 
     def statuses(self) -> Statuses:
         """(post ids, event times in ms, 1 = delete / 0 = undelete), each [m]."""
+        ids = np.array(self.status_ids, np.uint64)
+        times_ms = np.array(self.status_times_ms, np.int64)
+        dead = np.array(self.status_dead, np.uint8)
+        if self.columns is None:
+            return ids, times_ms, dead
+        known_ids, known_times_ms, known_dead = self.columns.statuses
         return (
-            np.array(self.status_ids, np.uint64),
-            np.array(self.status_times_ms, np.int64),
-            np.array(self.status_dead, np.uint8),
+            np.concatenate([known_ids, ids]),
+            np.concatenate([known_times_ms, times_ms]),
+            np.concatenate([known_dead, dead]),
         )
 
 

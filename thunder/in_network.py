@@ -12,14 +12,17 @@ from collections.abc import Sequence
 from itertools import count
 from typing import Final
 
+import numpy as np
 from google.protobuf.message import DecodeError
 
 from protos import events_pb2
 from service_kit.dead_letters import Poison
 from service_kit.event_log import Entry, Record, event_key
 from service_kit.partitions import hashes_of, partition_of
-from thunder.events import PostBatch, RowTuple, check_ids
-from thunder.layout import VIDEO
+from service_kit.record_batch import RecordBatch, Values
+from thunder import event_kernels
+from thunder.events import EventColumns, PostBatch, RowTuple, check_ids
+from thunder.layout import ROW, VIDEO
 from thunder.shares import answering_authors
 
 STATUSES_PER_RECORD_MAX: Final = 10_000  # at 21 bytes each a fifth of a record's limit
@@ -31,7 +34,33 @@ def encode(batch: PostBatch, partitions: int, now_ms: int) -> list[Entry]:
 
 
 def decode_in_network(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
-    """As ``events.decode_batch``, of records of the compact topic."""
+    """As ``events.decode_batch``, of records of the compact topic: all by a kernel, and what that
+    leaves alone one by one, so that each poison comes with its reason."""
+    whole = RecordBatch.of(records)
+    columns, left = read_columns(whole.values())
+    batch, poisons = decode_each([whole[i] for i in left])
+    batch.columns = columns
+    return batch, poisons
+
+
+def read_columns(values: Values) -> tuple[EventColumns, list[int]]:
+    """Everything that the kernel understands, and which records it does not. n values."""
+    data, ends = values
+    posts, flags = np.empty(ends.size, ROW), np.empty(ends.size, np.uint8)
+    outcomes = np.empty(ends.size, np.uint8)
+    room = data.size // event_kernels.STATUS_BYTES_MIN
+    ids, times_ms = np.empty(room, np.uint64), np.empty(room, np.int64)
+    dead = np.empty(room, np.uint8)
+    creates, changes = event_kernels.read_events(
+        data, ends, outcomes, posts, flags, ids, times_ms, dead
+    )
+    statuses = ids[:changes], times_ms[:changes], dead[:changes]
+    left: list[int] = np.flatnonzero(outcomes == event_kernels.LEFT).tolist()
+    return EventColumns(posts[:creates], flags[:creates], statuses), left
+
+
+def decode_each(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
+    """The plain reference of `read_columns`, and the judge of what that leaves."""
     batch, poisons = PostBatch(), []
     for record in records:
         try:

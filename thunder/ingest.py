@@ -7,8 +7,6 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Final
 
-import numpy as np
-
 from service_kit.consumer import Consumer
 from service_kit.dead_letters import Poison
 from service_kit.event_log import Record, TopicPartition
@@ -54,15 +52,15 @@ class PostIngester:
     def take(self, records: Sequence[Record]) -> list[Poison]:
         """Applies one batch; returns what could not be understood."""
         batch, poisons = self._decode(records)
-        if batch.rows:
-            posts, flags = self._share.place(batch.posts(), batch.flags())
+        created, statuses = batch.posts(), batch.statuses()
+        if created.size:
+            posts, flags = self._share.place(created, batch.flags())
             self._count("create", self._store.insert(posts, flags))
-            others = len(batch.rows) - posts.size
+            others = created.size - posts.size
             self._metrics.events.labels("create", "other_share").inc(others)
-        if batch.status_ids:
-            dead = np.array(batch.status_dead, np.uint8)
-            outcomes = self._store.apply_statuses(batch.statuses())
-            self._count("status", outcomes)
+        if statuses[0].size:
+            dead = statuses[2]
+            self._count("status", self._store.apply_statuses(statuses))
             self._metrics.events.labels("delete", "seen").inc(int(dead.sum()))
             self._metrics.events.labels("undelete", "seen").inc(int(dead.size - dead.sum()))
         for kind, count in batch.passed_over.items():

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, TypeAlias
 
 from service_kit.event_log import EventSource, LogUnavailableError, Record, TopicPartition
+from service_kit.record_batch import RecordBatch
 
 POLL_RECORDS: Final = 500
 POLL_S: Final = 1.0
@@ -26,8 +27,7 @@ def mark_of(record: Record) -> Mark:
 
 def newest_marks(records: Sequence[Record]) -> dict[TopicPartition, Mark]:
     """The mark of each partition's last record of a batch."""
-    last = {(record.topic, record.partition): record for record in records}
-    return {at: mark_of(record) for at, record in last.items()}
+    return {at: mark_of(last) for at, last in RecordBatch.of(records).lasts().items()}
 
 
 async def same_log(source: EventSource, marks: Marks, starts: Mapping[TopicPartition, int]) -> bool:

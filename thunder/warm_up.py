@@ -8,6 +8,7 @@ import numpy as np
 
 from service_kit.clock import Clock
 from thunder.answers import different_authors, encode_answer
+from thunder.in_network import decode_in_network
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 from thunder.store import PostStore, Query
 
@@ -16,7 +17,9 @@ POSTS_MAX: Final = 100
 
 
 def warm_up(clock: Clock) -> None:
-    """Runs a throw-away store through inserts, growth, eviction, statuses, trim and queries."""
+    """Runs a throw-away store through inserts, growth, eviction, statuses, trim and queries, and
+    the decoder of the compact topic through nothing."""
+    decode_in_network([])
     store = PostStore(clock, posts_max=POSTS_MAX)
     posts = np.zeros(POSTS, ROW)
     posts["post_id"] = np.arange(1, POSTS + 1)

@@ -41,6 +41,7 @@ from service_kit.kafka.link import (
     quiet_client_logs,
 )
 from service_kit.kafka.sink import missing_topic
+from service_kit.record_batch import RecordBatch, Run
 
 logger = logging.getLogger(__name__)
 LOOK_S = 5.0  # how often partitions are looked for once every topic is there
@@ -94,6 +95,9 @@ class KafkaSource:
             logger.info("followed once it is there", extra={"reason": str(error)})
 
     async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+        return list(await self.poll_batch(max_records, timeout_s))
+
+    async def poll_batch(self, max_records: int, timeout_s: float) -> RecordBatch:
         if max_records < 1:
             raise ValueError(f"max_records {max_records}: expected at least 1")
         now_s = asyncio.get_running_loop().time
@@ -292,10 +296,10 @@ class KafkaSource:
 
     # Fetching --------------------------------------------------------------------------------
 
-    async def _fetch(self, client: Any, max_records: int, wait_s: float) -> list[Record]:
+    async def _fetch(self, client: Any, max_records: int, wait_s: float) -> RecordBatch:
         if not self._positions or (self._subscribes and _rebalancing(client)):
             await asyncio.sleep(wait_s)
-            return []
+            return RecordBatch()
         with self._link.watched():
             try:
                 async with asyncio.timeout(wait_s + ANSWER_S_MAX):
@@ -304,27 +308,25 @@ class KafkaSource:
                     )
             except OffsetOutOfRangeError as error:
                 await self._reset(client, error.args[0])
-                return []
+                return RecordBatch()
             except NoOffsetForPartitionError:
-                return []  # given to us a moment ago; placed before the next fetch
+                return RecordBatch()  # given to us a moment ago; placed before the next fetch
             except (KafkaError, OSError):
                 self._align(self._positions)  # what the client had taken out is read again
                 raise
         return self._taken(client, batches)
 
-    def _taken(self, client: Any, batches: Mapping[Any, Sequence[Any]]) -> list[Record]:
-        """Records out of what the client returned; positions move here and nowhere else."""
-        records: list[Record] = []
-        add = records.append
+    def _taken(self, client: Any, batches: Mapping[Any, Sequence[Any]]) -> RecordBatch:
+        """The events out of what the client returned; positions move here and nowhere else."""
+        runs: list[Run] = []
         for kafka_at, batch in batches.items():
             topic, partition = at = self._ours(kafka_at)
             if at not in self._positions:
                 continue  # revoked meanwhile: another member reads it
-            for r in batch:
-                add(Record(topic, partition, r.offset, r.timestamp, r.key or b"", r.value or b""))
+            runs.append(Run(topic, partition, batch))
             self._positions[at] = batch[-1].offset + 1
         self._pass_gaps(client)
-        return records
+        return RecordBatch(runs)
 
     def _pass_gaps(self, client: Any) -> None:
         """Offsets without a record (transaction markers, compacted ones) are behind us, too."""

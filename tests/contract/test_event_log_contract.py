@@ -64,6 +64,22 @@ async def test_one_key_keeps_its_order_over_several_partitions(log_backend: Any)
     assert await source.end_offsets() == source.positions()
 
 
+async def test_a_batch_is_what_polls_bring(log_backend: Any) -> None:
+    """Consumers read batches, tools read lists: both must see the same log."""
+    sink = await log_backend.sink(partitions=2)
+    await sink.append_many(A, [*entries(50), (b"", b"", 1)])
+    expected = await read(await log_backend.source([A]), 51)
+    source, found = await log_backend.source([A]), []
+    while len(found) < 51:
+        batch = await source.poll_batch(8, 5.0)
+        assert 0 < len(batch) <= 8
+        found += list(batch)
+        assert batch.values().data.tobytes() == b"".join(r.value for r in batch)
+    assert sorted(found) == sorted(expected)
+    assert source.positions() == await source.end_offsets()
+    assert not await source.poll_batch(8, 0.01)
+
+
 async def test_two_topics_come_through_one_source(log_backend: Any) -> None:
     sink = await log_backend.sink()
     await sink.append_many(A, entries(3))

@@ -13,6 +13,7 @@ from service_kit.consumer import ConsumerOptions
 from service_kit.dead_letters import Poison
 from service_kit.embedded_log import EmbeddedLogSource
 from service_kit.event_log import LogUnavailableError, Record
+from service_kit.record_batch import RecordBatch
 
 
 class Fickle(EmbeddedLogSource):
@@ -23,15 +24,15 @@ class Fickle(EmbeddedLogSource):
     fails_after_polls: int | None = None
     lost: frozenset[int] = frozenset()
 
-    async def poll(self, max_records: int, timeout_s: float) -> list[Record]:
+    async def poll_batch(self, max_records: int, timeout_s: float) -> RecordBatch:
         if self.fails_after_polls is not None:
             self.fails_after_polls -= 1
             if self.fails_after_polls < 0:
                 self.fails_after_polls = None
                 raise LogUnavailableError("gone in the middle of a batch")
         self._look()
-        records = await super().poll(max_records, timeout_s)
-        return [r for r in records if r.partition not in self.lost]
+        records = await super().poll_batch(max_records, timeout_s)
+        return RecordBatch.of([r for r in records if r.partition not in self.lost])
 
     async def end_offsets(self) -> Any:
         self._look()

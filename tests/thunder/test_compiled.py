@@ -7,7 +7,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from thunder import answer_kernels, compiled, id_map, query_kernels, segments, write_kernels
+from thunder import (
+    answer_kernels,
+    compiled,
+    event_kernels,
+    id_map,
+    query_kernels,
+    segments,
+    write_kernels,
+)
 
 
 def test_a_change_in_any_kernel_file_makes_every_cached_kernel_stale(tmp_path: Path) -> None:
@@ -25,7 +33,8 @@ def test_a_change_in_any_kernel_file_makes_every_cached_kernel_stale(tmp_path: P
 
 
 def test_every_kernel_carries_the_stamp() -> None:
-    for module in (id_map, segments, write_kernels, query_kernels, answer_kernels):
+    kernel_modules = (id_map, segments, write_kernels, query_kernels, answer_kernels, event_kernels)
+    for module in kernel_modules:
         assert Path(str(module.__file__)).name in compiled.KERNEL_FILES
         kernels = [
             k for k in vars(module).values() if hasattr(getattr(k, "_cache", None), "_cache_file")

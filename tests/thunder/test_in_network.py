@@ -43,10 +43,12 @@ def test_everything_that_is_kept_survives_the_two_stages(bench: Any) -> None:
     direct, _ = decode_batch(as_posts(*events(bench)))
     compact, poisons = decode_in_network(as_compact(encode(direct, 1, 0), 1))
     assert poisons == []
-    assert (compact.rows, compact.row_flags) == (direct.rows, direct.row_flags)
-    assert compact.status_ids == direct.status_ids
-    assert compact.status_times_ms == direct.status_times_ms
-    assert compact.status_dead == direct.status_dead
+    assert compact.posts().tolist() == direct.rows
+    assert compact.flags().tolist() == direct.row_flags
+    ids, times_ms, dead = (column.tolist() for column in compact.statuses())
+    assert ids == direct.status_ids
+    assert times_ms == direct.status_times_ms
+    assert dead == direct.status_dead
 
 
 def test_a_create_is_small_and_keyed_by_its_author(bench: Any) -> None:
@@ -74,7 +76,7 @@ def test_ten_thousand_deletions_fit_a_record_and_reach_each_partition() -> None:
     assert max(len(r.value) for r in records) < RECORD_BYTES_MAX / 2
     for partition in range(12):
         mine, _ = decode_in_network([r for r in records if r.partition == partition])
-        assert mine.status_ids == ids
+        assert mine.statuses()[0].tolist() == ids
 
 
 @pytest.mark.parametrize("partitions", [1, 2, 12, 50])
@@ -101,7 +103,7 @@ def test_bad_records_are_poison_one_by_one(bench: Any) -> None:
     batch, poisons = decode_in_network(records)
     assert len(poisons) == len(values) - 1
     assert all(poison.reason for poison in poisons)
-    assert [row[0] for row in batch.rows] == [1]
+    assert batch.posts()["post_id"].tolist() == [1]
 
 
 def test_a_post_dated_ahead_is_passed_on_and_refused_and_counted_where_it_is_read(
