@@ -9,6 +9,7 @@ allocate an array.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -19,12 +20,15 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 COMPILE: Final[Any] = njit  # numba's type stubs do not know _nrt (reference counts)
+BUILD: Final[Any] = cgutils  # has no types
 KERNEL_FILES: Final = (
     "compiled.py",
     "layout.py",
     "id_map.py",
     "segments.py",
     "write_kernels.py",
+    "query_scratch.py",
+    "selection.py",
     "query_kernels.py",
     "answer_kernels.py",
     "event_kernels.py",
@@ -50,26 +54,34 @@ def helper(function: Callable[..., Any]) -> Any:
     return compiled(function)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def prefetch(context: Any, array: Any, index: Any) -> Any:
+def _prefetch(context: Any, array: Any, index: Any) -> Any:
     """``prefetch(array, index)`` asks for the cache line of an element before it is needed. A hint:
     it changes nothing, and the index may be anything."""
 
     def code(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array_type = signature.args[0]
         array = context.make_array(array_type)(context, builder, arguments[0])
-        element = cgutils.get_item_pointer(
+        element = BUILD.get_item_pointer(
             context, builder, array_type, array, [arguments[1]], wraparound=False
         )
         address = builder.bitcast(element, ir.IntType(8).as_pointer())
         int32 = ir.IntType(32)
         declared = ir.FunctionType(ir.VoidType(), [address.type, int32, int32, int32])
-        function = cgutils.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
+        function = BUILD.get_or_insert_function(builder.module, declared, "llvm.prefetch.p0")
         for_reading, keep_close, data = int32(0), int32(3), int32(1)
         builder.call(function, [address, for_reading, keep_close, data])
         return context.get_dummy_value()
 
     return types.void(array, index), code
+
+
+def _no_prefetch(array: Any, index: Any) -> None:
+    """In plain Python (NUMBA_DISABLE_JIT) there is nothing to hint."""
+
+
+prefetch: Final[Any] = (
+    _no_prefetch if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0" else intrinsic(_prefetch)
+)
 
 
 def source_stamp(directory: Path) -> str:

@@ -1,8 +1,13 @@
 """Compiled reads: walk the followed authors newest first, apply the rules, keep the newest K.
 
-The K best so far are a heap; once it is full, an author's walk ends at the first entry that is
-older than its oldest, which is exact because segments are in time order. Each query thread brings
-its own scratch, whose sets are emptied by counting an epoch up.
+An author's walk ends at the first entry that is too old to be among the newest K, which is exact
+because segments are in time order. How old that is, a query first learns from a sample of its
+authors; where the sample misleads (fewer than K turn up), it walks once more without. What passes
+goes to a buffer that is sorted and cut to K whenever it holds twice as many.
+
+Memory, not arithmetic, is what a query waits for. So authors are taken in slices, and before a
+slice is walked all that the walk will read is asked for at once (`look_ahead`). Each query thread
+brings its own scratch, whose sets are emptied by counting an epoch up.
 
 Rules (behaviour of x-algorithm thunder, January 2026): newest first; excluded and dead posts use
 up nothing; at most SCAN_MAX of the others are looked at; reposts of the viewer's posts and of
@@ -12,13 +17,12 @@ to the conversation's root while the replied-to user is followed.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from thunder import id_map
-from thunder.compiled import helper, kernel
+from thunder.compiled import helper, kernel, prefetch
 from thunder.layout import (
     DEAD,
     HIDDEN,
@@ -27,68 +31,34 @@ from thunder.layout import (
     REPLY,
     REPOST,
     SECONDARY,
+    STATUS_DEAD,
+    STATUS_TIME,
     VIDEO,
     VIDEOS,
 )
+from thunder.query_scratch import (
+    AUTHORS_FOUND,
+    COUNTS,
+    DEAD_SOURCES,
+    ENTRIES_SEEN,
+    EXCLUDED,
+    FILTER_BITS,
+    FOUND,
+    OWN_REPOSTS,
+    PARENT_NOT_FOLLOWED,
+    SCANNED,
+    SLICE,
+    UNKNOWN_PARENT,
+    WANTED,
+)
+from thunder.selection import NO_LIMIT_MS, keep_newest
 
-INPUT_LIST_MAX: Final = 10_000  # x-algorithm, MAX_INPUT_LIST_SIZE
-RESULTS_MAX: Final = 10_000  # results of one query; the heap of a query thread
 SCAN_MAX: Final = 500  # x-algorithm, MAX_TINY_POSTS_PER_USER_SCAN
-SET_SLOTS: Final = 1 << 15  # holds INPUT_LIST_MAX ids less than a third full
-
-# Places in ``Scratch.counts``.
-FOUND: Final = 0
-SCANNED: Final = 1
-UNKNOWN_PARENT: Final = 2
-PARENT_NOT_FOLLOWED: Final = 3
-OWN_REPOSTS: Final = 4
-DEAD_SOURCES: Final = 5
-EXCLUDED: Final = 6
-ENTRIES_SEEN: Final = 7
-COUNTS: Final = 8
-
-
-class Scratch(NamedTuple):
-    """Working memory of one query at a time."""
-
-    follow_keys: NDArray[np.uint64]  # [SET_SLOTS]
-    follow_epochs: NDArray[np.uint32]
-    exclude_keys: NDArray[np.uint64]
-    exclude_epochs: NDArray[np.uint32]
-    epoch: NDArray[np.uint32]  # [1]
-    authors: NDArray[np.uint64]  # [INPUT_LIST_MAX] followed ids without duplicates
-    heap_ms: NDArray[np.int64]  # [RESULTS_MAX]
-    heap_ids: NDArray[np.uint64]
-    heap_rows: NDArray[np.int32]
-    counts: NDArray[np.int64]  # [COUNTS]
-
-
-class Limits(NamedTuple):
-    """What one query asks for; all numbers int64 but the viewer (uint64)."""
-
-    viewer_id: np.uint64
-    now_ms: np.int64
-    cutoff_ms: np.int64  # posts created before are gone
-    status_cutoff_ms: np.int64  # statuses of posts not in the store before are forgotten
-    originals_max: np.int64  # per author
-    secondary_max: np.int64
-    videos_max: np.int64
-    results_max: np.int64
-
-
-def new_scratch() -> Scratch:
-    return Scratch(
-        follow_keys=np.zeros(SET_SLOTS, np.uint64),
-        follow_epochs=np.zeros(SET_SLOTS, np.uint32),
-        exclude_keys=np.zeros(SET_SLOTS, np.uint64),
-        exclude_epochs=np.zeros(SET_SLOTS, np.uint32),
-        epoch=np.zeros(1, np.uint32),
-        authors=np.zeros(INPUT_LIST_MAX, np.uint64),
-        heap_ms=np.zeros(RESULTS_MAX, np.int64),
-        heap_ids=np.zeros(RESULTS_MAX, np.uint64),
-        heap_rows=np.zeros(RESULTS_MAX, np.int32),
-        counts=np.zeros(COUNTS, np.int64),
-    )
+SAMPLE_STEP: Final = 8  # one author in so many is looked at to learn where the K-th post lies
+SAMPLE_AUTHORS_MIN: Final = 8  # fewer say nothing
+SAMPLE_MARGIN: Final = 32  # posts of the sample beyond 5/4 of its share of K: few misleading ones
+LOOK_AHEAD: Final = 6  # entries of a segment asked for; a slice's walk rarely goes further
+GATHER_AHEAD: Final = 16  # rows: as many reads as a core has under way
 
 
 @helper
@@ -115,9 +85,8 @@ def set_has(keys: Any, epochs: Any, epoch: Any, key: Any) -> Any:
 
 
 @kernel
-def prepare(scratch: Scratch, following: Any, excluded: Any) -> Any:
+def prepare(scratch: Any, following: Any, excluded: Any, results_max: Any) -> Any:
     """Starts a query; returns how many different authors it names."""
-    scratch.counts[:] = 0
     scratch.epoch[0] += np.uint32(1)
     if scratch.epoch[0] == 0:  # wrapped: what is marked could be taken for fresh
         scratch.follow_epochs[:] = 0
@@ -129,66 +98,187 @@ def prepare(scratch: Scratch, following: Any, excluded: Any) -> Any:
         if set_add(scratch.follow_keys, scratch.follow_epochs, epoch, author):
             scratch.authors[authors] = author
             authors += 1
+    scratch.exclude_filter[:] = 0
     for post_id in excluded:
         set_add(scratch.exclude_keys, scratch.exclude_epochs, epoch, post_id)
+        bit = filter_bit(id_map.mark_of(post_id, 0))
+        scratch.exclude_filter[bit >> 3] |= np.uint8(1 << (bit & 7))
+    begin_walk(scratch, results_max)
+    scratch.limit_ms[0] = NO_LIMIT_MS
     return authors
+
+
+@helper
+def filter_bit(mark: Any) -> Any:
+    return np.int64(mark >> np.uint32(8)) & (FILTER_BITS - 1)
+
+
+@helper
+def begin_walk(scratch: Any, wanted: Any) -> None:
+    scratch.counts[:COUNTS] = 0
+    scratch.counts[WANTED] = wanted
+
+
+@kernel
+def restart(scratch: Any) -> Any:
+    """Whether fewer than K turned up and the sample may be why; all is then forgotten."""
+    counts = scratch.counts
+    if counts[FOUND] >= counts[WANTED] or scratch.limit_ms[0] == NO_LIMIT_MS:
+        return False
+    begin_walk(scratch, counts[WANTED])
+    scratch.limit_ms[0] = NO_LIMIT_MS
+    return True
+
+
+@kernel
+def sample(state: Any, scratch: Any, limits: Any, authors: Any, videos: Any) -> None:
+    """Learns from some of the ``authors`` how old the K-th newest post will be."""
+    if authors < SAMPLE_AUTHORS_MIN * SAMPLE_STEP:
+        return
+    wanted = limits.results_max
+    share = wanted // SAMPLE_STEP + wanted // (4 * SAMPLE_STEP) + SAMPLE_MARGIN
+    begin_walk(scratch, share)
+    scan(state, scratch, limits, 0, authors, SAMPLE_STEP, videos)
+    keep_newest(state, scratch)
+    enough = scratch.counts[FOUND] == share
+    limit_ms = scratch.limit_ms[0]
+    begin_walk(scratch, wanted)
+    scratch.limit_ms[0] = limit_ms if enough else NO_LIMIT_MS
 
 
 @kernel
 def scan_authors(state: Any, scratch: Any, limits: Any, begin: Any, end: Any, videos: Any) -> None:
     """Walks the segments of the authors [begin, end) of the prepared query."""
-    for i in range(begin, end):
-        author_id = scratch.authors[i]
-        at = id_map.find(state.author_keys, author_id) if author_id != 0 else -1
-        if at < 0:
-            continue
-        slot = state.author_slots[at]
-        if videos:
-            scan_segment(state, scratch, limits, slot, VIDEOS, limits.videos_max)
-        else:
-            scan_segment(state, scratch, limits, slot, ORIGINALS, limits.originals_max)
-            scan_segment(state, scratch, limits, slot, SECONDARY, limits.secondary_max)
+    scan(state, scratch, limits, begin, end, 1, videos)
 
 
 @helper
-def scan_segment(
-    state: Any, scratch: Any, limits: Any, slot: Any, kind: Any, taken_max: Any
+def scan(
+    state: Any, scratch: Any, limits: Any, begin: Any, end: Any, step: Any, videos: Any
 ) -> None:
-    first = state.starts[slot, kind] + state.heads[slot, kind]
-    at = first + state.lengths[slot, kind] - 1
+    """Takes every ``step``-th of the authors [begin, end), a slice at a time."""
+    for first in range(begin, end, SLICE * step):
+        last = min(end, first + SLICE * step)
+        find_authors(state, scratch, first, last, step)
+        if videos:
+            look_ahead(state, scratch, limits, VIDEOS, VIDEOS)
+        else:
+            look_ahead(state, scratch, limits, ORIGINALS, SECONDARY)
+        for i in range(scratch.counts[AUTHORS_FOUND]):
+            slot = np.int64(scratch.slots[i])
+            if videos:
+                walk(state, scratch, limits, slot, VIDEOS, limits.videos_max)
+            else:
+                walk(state, scratch, limits, slot, ORIGINALS, limits.originals_max)
+                walk(state, scratch, limits, slot, SECONDARY, limits.secondary_max)
+
+
+@helper
+def find_authors(state: Any, scratch: Any, first: Any, last: Any, step: Any) -> None:
+    """Slots of the authors of a slice that have posts."""
+    authors, index = scratch.authors, state.author_slots
+    for i in range(first, last, step):
+        prefetch(index, id_map.home(index, authors[i]))
+    for i in range(first, last, step):
+        prefetch(state.authors, np.int64(index[id_map.home(index, authors[i])]) - 1)
+    found = 0
+    for i in range(first, last, step):
+        if authors[i] == 0:
+            continue
+        slot = id_map.find_row(index, state.authors.author_id, authors[i])
+        if slot >= 0:
+            scratch.slots[found] = slot
+            found += 1
+    scratch.counts[AUTHORS_FOUND] = found
+
+
+@helper
+def look_ahead(state: Any, scratch: Any, limits: Any, first_kind: Any, last_kind: Any) -> None:
+    """Asks for what the walk of a slice will read: entries, then rows, then what they refer to."""
+    found = scratch.counts[AUTHORS_FOUND]
+    for i in range(found):
+        author = state.authors[scratch.slots[i]]
+        for kind in range(first_kind, last_kind + 1):
+            prefetch(state.entries, author.first[kind] + author.length[kind] - 1)
+    limit_ms = scratch.limit_ms[0]
+    if limit_ms == NO_LIMIT_MS:
+        return
+    rows = 0
+    for i in range(found):
+        author = state.authors[scratch.slots[i]]
+        for kind in range(first_kind, last_kind + 1):
+            first = author.first[kind]
+            at = first + author.length[kind] - 1
+            first = max(first, at + 1 - LOOK_AHEAD)
+            while at >= first and state.entries[at].created_ms >= limit_ms:
+                entry = state.entries[at]
+                at -= 1
+                if entry.mark & (REPLY | REPOST) == 0:
+                    continue
+                prefetch(state.rows, np.int64(entry.row))
+                prefetch(state.reference, np.int64(entry.row))
+                scratch.ahead[rows] = entry.row
+                rows += 1
+    for i in range(rows):
+        reference = np.int64(state.reference[scratch.ahead[i]])
+        prefetch(state.rows, max(reference, 0))
+        prefetch(state.flags, max(reference, 0))
+
+
+@helper
+def walk(state: Any, scratch: Any, limits: Any, slot: Any, kind: Any, taken_max: Any) -> None:
+    """Takes what passes of one segment, newest first."""
+    author = state.authors[slot]
+    first = author.first[kind]
+    at = first + author.length[kind] - 1
+    oldest_ms = max(limits.cutoff_ms, scratch.limit_ms[0])
     counts = scratch.counts
-    epoch = scratch.epoch[0]
-    scanned = taken = 0
+    found = counts[FOUND]
+    scanned = taken = seen = 0
     while at >= first and taken < taken_max:
-        created_ms, post_id, row = state.entry_ms[at], state.entry_ids[at], state.entry_rows[at]
+        entry = state.entries[at]
+        created_ms, mark, row = entry.created_ms, entry.mark, np.int64(entry.row)
         at -= 1
         if created_ms > limits.now_ms:
             continue  # not due yet
-        if created_ms < limits.cutoff_ms or not enters(scratch, limits, created_ms, post_id):
+        if created_ms < oldest_ms:
             break
-        counts[ENTRIES_SEEN] += 1
-        if state.flags[row] & (DEAD | HIDDEN) != 0:
+        seen += 1
+        if mark & (DEAD | HIDDEN) != 0:
             continue
-        if set_has(scratch.exclude_keys, scratch.exclude_epochs, epoch, post_id):
+        if excluded(state, scratch, mark, row):
             counts[EXCLUDED] += 1
             continue
-        if not showable(state, counts, limits, row, kind):
+        if mark & REPOST != 0 and not showable(state, counts, limits, row, kind):
             continue
         if scanned == SCAN_MAX:
             break
         scanned += 1
-        if passes(state, scratch, limits, row, kind):
+        if mark & (REPLY | REPOST) == 0 or passes(state, scratch, limits, row, kind):
             taken += 1
-            push(scratch, limits, created_ms, post_id, row)
+            scratch.found_ms[found] = created_ms
+            scratch.found_rows[found] = row
+            found += 1
+    counts[FOUND] = found
     counts[SCANNED] += scanned
+    counts[ENTRIES_SEEN] += seen
+    if found >= 2 * counts[WANTED]:
+        keep_newest(state, scratch)
+
+
+@helper
+def excluded(state: Any, scratch: Any, mark: Any, row: Any) -> Any:
+    bit = filter_bit(mark)
+    if (scratch.exclude_filter[bit >> 3] >> (bit & 7)) & 1 == 0:
+        return False
+    post_id = state.rows[row].post_id
+    return set_has(scratch.exclude_keys, scratch.exclude_epochs, scratch.epoch[0], post_id)
 
 
 @helper
 def showable(state: Any, counts: Any, limits: Any, row: Any, kind: Any) -> Any:
     """False for reposts of deleted posts and, among videos, reposts of something else."""
     flags = state.flags[row]
-    if flags & REPOST == 0:
-        return True
     source = referred_row(state, row, state.rows[row].source_post_id, True)
     if source_dead(state, limits, source, state.rows[row].source_post_id):
         counts[DEAD_SOURCES] += 1
@@ -236,12 +326,11 @@ def passes(state: Any, scratch: Any, limits: Any, row: Any, kind: Any) -> Any:
 def referred_row(state: Any, row: Any, post_id: Any, hinted: Any) -> Any:
     """Row of the post that ``row`` refers to; −1 where it is not in the store."""
     if post_id == 0:
-        return NO_ROW
-    hint = state.reference[row] if hinted else NO_ROW
+        return np.int64(NO_ROW)
+    hint = np.int64(state.reference[row]) if hinted else np.int64(NO_ROW)
     if hint >= 0 and state.rows[hint].post_id == post_id:
-        return np.int64(hint)
-    at = id_map.find(state.post_keys, post_id)
-    return np.int64(state.post_rows[at]) if at >= 0 else NO_ROW
+        return hint
+    return id_map.find_row(state.post_slots, state.rows.post_id, post_id)
 
 
 @helper
@@ -256,81 +345,33 @@ def live(state: Any, limits: Any, row: Any) -> Any:
 def source_dead(state: Any, limits: Any, source: Any, source_id: Any) -> Any:
     """Whether a reposted post is deleted, also where only its tombstone is known."""
     if source >= 0:
-        known = (
-            state.rows[source].created_at_ms >= limits.cutoff_ms
-            or state.status_ms[source] >= limits.status_cutoff_ms
-        )
-        return known and state.flags[source] & DEAD != 0
-    if source_id == 0:
+        if state.flags[source] & DEAD == 0:
+            return False
+        if state.rows[source].created_at_ms >= limits.cutoff_ms:
+            return True
+    elif source_id == 0:
         return False
     at = id_map.find(state.tomb_keys, source_id)
     if at < 0:
         return False
     status = state.tomb_values[at]
-    return status & 1 == 1 and status >> 1 >= limits.status_cutoff_ms
-
-
-@helper
-def older(scratch: Any, a: Any, b: Any) -> Any:
-    """Heap order: smaller time first, then smaller id."""
-    if scratch.heap_ms[a] != scratch.heap_ms[b]:
-        return scratch.heap_ms[a] < scratch.heap_ms[b]
-    return scratch.heap_ids[a] < scratch.heap_ids[b]
-
-
-@helper
-def enters(scratch: Any, limits: Any, created_ms: Any, post_id: Any) -> Any:
-    """Whether a post could be among the newest K found so far."""
-    if scratch.counts[FOUND] < limits.results_max:
-        return True
-    if created_ms != scratch.heap_ms[0]:
-        return created_ms > scratch.heap_ms[0]
-    return post_id > scratch.heap_ids[0]
-
-
-@helper
-def push(scratch: Any, limits: Any, created_ms: Any, post_id: Any, row: Any) -> None:
-    """Adds a post that enters; the oldest leaves a full heap."""
-    found = scratch.counts[FOUND]
-    full = found == limits.results_max
-    at = 0 if full else found
-    scratch.heap_ms[at], scratch.heap_ids[at], scratch.heap_rows[at] = created_ms, post_id, row
-    if full:
-        sift_down(scratch, 0, found)
-        return
-    scratch.counts[FOUND] = found + 1
-    while at > 0 and older(scratch, at, (at - 1) // 2):
-        swap(scratch, at, (at - 1) // 2)
-        at = (at - 1) // 2
-
-
-@helper
-def sift_down(scratch: Any, at: Any, size: Any) -> None:
-    while True:
-        child = 2 * at + 1
-        if child >= size:
-            return
-        if child + 1 < size and older(scratch, child + 1, child):
-            child += 1
-        if not older(scratch, child, at):
-            return
-        swap(scratch, child, at)
-        at = child
-
-
-@helper
-def swap(scratch: Any, a: Any, b: Any) -> None:
-    ms, ids, rows = scratch.heap_ms, scratch.heap_ids, scratch.heap_rows
-    ms[a], ms[b] = ms[b], ms[a]
-    ids[a], ids[b] = ids[b], ids[a]
-    rows[a], rows[b] = rows[b], rows[a]
+    return status & STATUS_DEAD != 0 and status >> STATUS_TIME >= limits.status_cutoff_ms
 
 
 @kernel
-def newest_first(scratch: Any) -> Any:
-    """Sorts what was found (heap sort in place) and returns how many there are."""
-    found = scratch.counts[FOUND]
-    for size in range(found - 1, 0, -1):
-        swap(scratch, 0, size)
-        sift_down(scratch, 0, size)
-    return found
+def newest_first(state: Any, scratch: Any) -> Any:
+    """Sorts what was found, keeps the newest K and returns how many there are."""
+    keep_newest(state, scratch)
+    return scratch.counts[FOUND]
+
+
+@kernel
+def gather(state: Any, scratch: Any, posts: Any, flags: Any) -> None:
+    """Copies the found rows, in order, to ``posts`` [N] ROW and ``flags`` [N]."""
+    rows = scratch.found_rows
+    for i in range(posts.size):
+        ahead = np.int64(rows[min(i + GATHER_AHEAD, posts.size - 1)])
+        prefetch(state.rows, ahead)
+        prefetch(state.flags, ahead)
+        posts[i] = state.rows[rows[i]]
+        flags[i] = state.flags[rows[i]]

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from protos import thunder_pb2
-from thunder.query_kernels import INPUT_LIST_MAX, RESULTS_MAX
+from thunder.query_scratch import INPUT_LIST_MAX, RESULTS_MAX
 from thunder.shares import Share
 from thunder.store import (
     ORIGINALS_PER_AUTHOR_MAX,

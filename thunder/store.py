@@ -1,8 +1,9 @@
 """Every recent post in memory: insert, delete, undelete, trim, and the query of who I follow.
 
 Concurrency: a readers–writer lock. Queries run side by side on threads (their kernels release the
-interpreter lock) and see a batch wholly or not at all; ingestion and trimming write alone. A
-snapshot holds back writers only.
+interpreter lock); ingestion and trimming write alone, a few posts at a time, so that no query waits
+long for them: a query sees each event wholly or not at all, and of a batch perhaps the beginning.
+Arrays grow beside the old ones while queries go on. A snapshot holds back writers only.
 
 What a viewer can see depends only on the events and the time, never on arrival order or on when
 trimming ran: a post shows iff it was created within the retention and is due, and the newest of
@@ -16,7 +17,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from service_kit.clock import Clock
 from thunder import id_map, layout, query_kernels, segments, write_kernels
 from thunder.layout import State
-from thunder.query_kernels import Limits, Scratch
+from thunder.query_scratch import COUNT_NAMES, COUNTS, SCANNED, Limits, Scratch, new_scratch
 from thunder.rwlock import ReadWriteLock
 from thunder.write_kernels import OUTCOMES
 
@@ -35,7 +36,10 @@ ORIGINALS_PER_AUTHOR_MAX: Final = 50  # x-algorithm, MAX_ORIGINAL_POSTS_PER_AUTH
 SECONDARY_PER_AUTHOR_MAX: Final = 30  # x-algorithm, MAX_REPLY_POSTS_PER_AUTHOR
 VIDEOS_PER_AUTHOR_MAX: Final = 100  # x-algorithm, MAX_VIDEO_POSTS_PER_AUTHOR
 EVICTED_SHARE_BITS: Final = 6  # at capacity 1/64 of the posts leave at once, so it is rare
-TRIM_AUTHORS: Final = 1 << 16  # author slots a trim looks at before it lets readers in
+# Between two chances for readers, about 50 µs each (2026-11-22, two cores):
+WRITTEN_AT_ONCE: Final = 64  # posts or statuses
+TRIMMED_AT_ONCE: Final = 128  # posts that a trim drops
+TRIM_AUTHORS: Final = 1 << 12  # author slots that a trim looks at
 QUERY_AUTHORS: Final = 1 << 10  # authors a query walks between two looks at its deadline
 
 Statuses = tuple[NDArray[np.uint64], NDArray[np.int64], NDArray[np.uint8]]
@@ -113,10 +117,10 @@ class PostStore:
         """Inserts posts [n] of dtype ``layout.ROW`` with flags [n]; returns outcome → count."""
         outcomes = np.zeros(posts.size, np.uint8)
 
-        def kernel(begin: int, now_ms: int) -> tuple[int, int]:
+        def kernel(begin: int, end: int, now_ms: int) -> tuple[int, int]:
             cutoff_ms, latest_ms = now_ms - self.retention_ms, now_ms + self._future_ms
             result: tuple[int, int] = write_kernels.insert_posts(
-                self._state, posts, flags, begin, cutoff_ms, latest_ms, outcomes
+                self._state, posts, flags, begin, end, cutoff_ms, latest_ms, outcomes
             )
             return result
 
@@ -128,10 +132,10 @@ class PostStore:
         post_ids, times_ms, dead = statuses
         outcomes = np.zeros(post_ids.size, np.uint8)
 
-        def kernel(begin: int, now_ms: int) -> tuple[int, int]:
+        def kernel(begin: int, end: int, now_ms: int) -> tuple[int, int]:
             cutoff_ms, latest_ms = now_ms - self.retention_ms, now_ms + self._future_ms
             result: tuple[int, int] = write_kernels.apply_statuses(
-                self._state, post_ids, times_ms, dead, begin, cutoff_ms, latest_ms, outcomes
+                self._state, post_ids, times_ms, dead, begin, end, cutoff_ms, latest_ms, outcomes
             )
             return result
 
@@ -139,18 +143,17 @@ class PostStore:
         return _count(outcomes)
 
     def trim(self) -> int:
-        """Drops what is older than the retention; returns how many posts. Readers get in between
-        slices of authors."""
+        """Drops what is older than the retention; returns how many posts. Readers and ingestion
+        get in between slices of authors."""
         cutoff_ms = self._clock.now_ms() - self.retention_ms
-        before = self._number(layout.POSTS)
-        slot = 0
+        slot = dropped = 0
         while slot < self._number(layout.AUTHORS_USED):
-            with self._writing():
-                self._trim_slots(slot, slot + TRIM_AUTHORS, cutoff_ms, cutoff_ms)
-            slot += TRIM_AUTHORS
-        with self._writing():
+            with self._one_writer:
+                slot, posts = self._trim_slice(slot, cutoff_ms, cutoff_ms)
+            dropped += posts
+        with self._one_writer:
             self._expire_tombstones(cutoff_ms)
-        return before - self._number(layout.POSTS)
+        return dropped
 
     def query(self, query: Query, out_of_time: Callable[[], bool] = lambda: False) -> Found:
         """The newest posts of the followed authors. ``out_of_time`` is asked between slices of
@@ -186,27 +189,39 @@ class PostStore:
 
     def adopt(self, state: State) -> None:
         """Takes over a state that was read from a snapshot."""
-        with self._writing():
-            self._state = state
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
         with self._one_writer, self._lock.writing():
-            yield
+            self._state = state
 
     def _run(self, query: Query, scratch: Scratch, out_of_time: Callable[[], bool]) -> Found:
         limits = self._limits(query)
-        authors = query_kernels.prepare(scratch, query.following_ids, query.excluded_ids)
+        authors = query_kernels.prepare(
+            scratch, query.following_ids, query.excluded_ids, limits.results_max
+        )
+        query_kernels.sample(self._state, scratch, limits, authors, query.videos)
+        done = self._walk(query, scratch, limits, authors, out_of_time)
+        if done == authors and query_kernels.restart(scratch):
+            done = self._walk(query, scratch, limits, authors, out_of_time)
+        found = query_kernels.newest_first(self._state, scratch)
+        posts, flags = np.empty(found, layout.ROW), np.empty(found, np.uint8)
+        query_kernels.gather(self._state, scratch, posts, flags)
+        counts = dict(zip(COUNT_NAMES, scratch.counts[SCANNED:COUNTS].tolist(), strict=True))
+        return Found(posts, flags, done < authors, done, counts)
+
+    def _walk(
+        self,
+        query: Query,
+        scratch: Scratch,
+        limits: Limits,
+        authors: int,
+        out_of_time: Callable[[], bool],
+    ) -> int:
+        """Walks the authors until time is out; returns how many were walked."""
         done = 0
         while done < authors and not out_of_time():
             end = min(authors, done + QUERY_AUTHORS)
             query_kernels.scan_authors(self._state, scratch, limits, done, end, query.videos)
             done = end
-        found = query_kernels.newest_first(scratch)
-        rows = scratch.heap_rows[:found]
-        counts = dict(zip(COUNT_NAMES, scratch.counts[1:].tolist(), strict=True))
-        posts, flags = self._state.rows[rows], self._state.flags[rows]
-        return Found(posts, flags, done < authors, done, counts)
+        return done
 
     def _limits(self, query: Query) -> Limits:
         now_ms = self._clock.now_ms()
@@ -227,96 +242,108 @@ class PostStore:
         with self._scratches_lock:
             if self._scratches:
                 return self._scratches.pop()
-        return query_kernels.new_scratch()
+        return new_scratch()
 
     def _number(self, index: int) -> int:
         return int(self._state.numbers[index])
 
-    def _write(self, kernel: Callable[[int, int], tuple[int, int]], size: int) -> None:
+    def _write(self, kernel: Callable[[int, int, int], tuple[int, int]], size: int) -> None:
         """Runs a resumable kernel to its end, making room whenever it stops."""
         now_ms = self._clock.now_ms()
-        with self._writing():
-            code, at = write_kernels.DONE, 0
-            while at < size or code != write_kernels.DONE:
-                code, at = kernel(at, now_ms)
+        with self._one_writer:
+            at = 0
+            while at < size:
+                with self._lock.writing():
+                    code, at = kernel(at, min(size, at + WRITTEN_AT_ONCE), now_ms)
                 self._make_room(code, now_ms)
             self._bound_tombstones()
 
     def _make_room(self, code: int, now_ms: int) -> None:
         if code == write_kernels.GROW_POSTS:
-            self._grow("post_keys", "post_rows")
+            self._grow_index("post_slots", "rows", "post_id", layout.ROWS_USED)
         elif code == write_kernels.GROW_AUTHORS:
-            self._grow("author_keys", "author_slots")
+            self._grow_index("author_slots", "authors", "author_id", layout.AUTHORS_USED)
         elif code == write_kernels.GROW_TOMBSTONES:
-            self._grow("tomb_keys", "tomb_values")
+            self._grow_tombstones()
         elif code == write_kernels.GROW_ARENA:
             self._compact()
         elif code == write_kernels.EVICT:
             self._evict(now_ms)
 
-    def _grow(self, keys_name: str, values_name: str) -> None:
-        keys, values = getattr(self._state, keys_name), getattr(self._state, values_name)
-        larger = np.zeros(2 * keys.size, keys.dtype), np.zeros(2 * keys.size, values.dtype)
-        id_map.rehash(keys, values, *larger)
-        self._state = self._state._replace(**{keys_name: larger[0], values_name: larger[1]})
+    def _swap(self, **arrays: NDArray[Any]) -> None:
+        """Puts what was made beside the old arrays, while queries went on, in their place."""
+        with self._lock.writing():
+            self._state = self._state._replace(**arrays)
+
+    def _grow_index(self, name: str, table: str, id_name: str, used: int) -> None:
+        slots = getattr(self._state, name)
+        larger = layout.zeros(2 * slots.size, slots.dtype)
+        ids = getattr(self._state, table)[: self._number(used)][id_name]
+        id_map.index_rows(ids, larger)
+        self._swap(**{name: larger})
+
+    def _grow_tombstones(self) -> None:
+        keys, values = self._state.tomb_keys, self._state.tomb_values
+        fresh = np.zeros(2 * keys.size, np.uint64), np.zeros(2 * keys.size, np.int64)
+        id_map.rehash(keys, values, *fresh)
+        self._swap(tomb_keys=fresh[0], tomb_values=fresh[1])
 
     def _compact(self) -> None:
         """Copies the segments tightly into a fresh arena, larger where half would not be free."""
-        state, slots = self._state, self._number(layout.AUTHORS_USED)
-        needed = 2 * int(state.lengths[:slots].sum()) + 4 * layout.SEGMENT_MIN
-        size = max(state.entry_ms.size, 2 * needed)
-        entry_ms, entry_ids = np.zeros(size, np.int64), np.zeros(size, np.uint64)
-        entry_rows = np.zeros(size, np.int32)
-        segments.compact(state, entry_ms, entry_ids, entry_rows, slots)
-        self._state = state._replace(entry_ms=entry_ms, entry_ids=entry_ids, entry_rows=entry_rows)
+        state, used = self._state, self._number(layout.AUTHORS_USED)
+        needed = 2 * int(state.authors["length"][:used].sum()) + 4 * layout.SEGMENT_MIN
+        entries = layout.zeros(max(state.entries.size, 2 * needed), layout.ENTRY)
+        authors = layout.zeros(state.authors.size, layout.AUTHOR)
+        authors[:used] = state.authors[:used]
+        numbers = state.numbers.copy()
+        numbers[layout.ARENA_USED] = segments.compact(state, authors[:used], entries)
+        free_blocks = np.full_like(state.free_blocks, -1)
+        self._swap(authors=authors, entries=entries, numbers=numbers, free_blocks=free_blocks)
 
     def _evict(self, now_ms: int) -> None:
         """Memory is full (so every row is in use): the oldest 1/64 leave, ties together."""
         created_ms = self._state.rows["created_at_ms"]
         count = max(1, created_ms.size >> EVICTED_SHARE_BITS)
         floor_ms = int(np.partition(created_ms, count - 1)[count - 1])
-        before = self._number(layout.POSTS)
-        self._state.numbers[layout.FLOOR_MS] = floor_ms
-        status_cutoff_ms = now_ms - self.retention_ms
-        self._trim_slots(0, self._number(layout.AUTHORS_USED), floor_ms + 1, status_cutoff_ms)
-        self.evicted_posts += before - self._number(layout.POSTS)
+        with self._lock.writing():
+            self._state.numbers[layout.FLOOR_MS] = floor_ms
+        slot, status_cutoff_ms = 0, now_ms - self.retention_ms
+        while slot < self._number(layout.AUTHORS_USED):
+            slot, dropped = self._trim_slice(slot, floor_ms + 1, status_cutoff_ms)
+            self.evicted_posts += dropped
 
-    def _trim_slots(self, begin: int, end: int, cutoff_ms: int, status_cutoff_ms: int) -> None:
-        code = write_kernels.GROW_TOMBSTONES
-        while code != write_kernels.DONE:
-            code, begin = write_kernels.trim(self._state, begin, end, cutoff_ms, status_cutoff_ms)
-            if code == write_kernels.GROW_TOMBSTONES:
-                self._grow("tomb_keys", "tomb_values")
+    def _trim_slice(self, slot: int, cutoff_ms: int, status_cutoff_ms: int) -> tuple[int, int]:
+        """Trims some authors from ``slot`` on; returns where to go on and how many posts left."""
+        with self._lock.writing():
+            before = self._number(layout.POSTS)
+            slot = write_kernels.trim(
+                self._state, slot, slot + TRIM_AUTHORS, cutoff_ms, status_cutoff_ms, TRIMMED_AT_ONCE
+            )
+            return slot, before - self._number(layout.POSTS)
 
     def _bound_tombstones(self) -> None:
         """At most as many statuses of unknown posts as posts; the oldest are forgotten."""
         excess = self._number(layout.TOMBSTONES) - max(self.posts_max, layout.MAP_SLOTS_MIN)
         if excess > 0:
-            times_ms = self._state.tomb_values[self._state.tomb_keys != 0] >> 1
+            keys, values = self._state.tomb_keys, self._state.tomb_values
+            unknown = values[(keys != 0) & (values & layout.STATUS_IN_STORE == 0)]
+            times_ms = unknown >> layout.STATUS_TIME
             self._expire_tombstones(int(np.partition(times_ms, excess - 1)[excess - 1]) + 1)
 
     def _expire_tombstones(self, cutoff_ms: int) -> None:
         keys, values = self._state.tomb_keys, self._state.tomb_values
-        kept = (keys != 0) & (values >> 1 >= cutoff_ms)
+        in_store = values & layout.STATUS_IN_STORE != 0
+        kept = (keys != 0) & (in_store | (values >> layout.STATUS_TIME >= cutoff_ms))
         count = int(kept.sum())
-        if count == self._number(layout.TOMBSTONES):
+        if count == self._number(layout.STATUSES):
             return
         slots = max(layout.MAP_SLOTS_MIN, 1 << (4 * count).bit_length())
         fresh = np.zeros(slots, np.uint64), np.zeros(slots, np.int64)
         id_map.rehash(keys * kept, values, *fresh)
-        self._state = self._state._replace(tomb_keys=fresh[0], tomb_values=fresh[1])
-        self._state.numbers[layout.TOMBSTONES] = count
-
-
-COUNT_NAMES: Final = (
-    "scanned",
-    "unknown_parent",
-    "parent_not_followed",
-    "own_repost",
-    "deleted_source",
-    "excluded",
-    "entries_seen",
-)
+        numbers = self._state.numbers.copy()
+        numbers[layout.STATUSES] = count
+        numbers[layout.TOMBSTONES] = int((kept & ~in_store).sum())
+        self._swap(tomb_keys=fresh[0], tomb_values=fresh[1], numbers=numbers)
 
 
 def _count(outcomes: NDArray[np.uint8]) -> dict[str, int]:

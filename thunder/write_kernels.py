@@ -1,7 +1,7 @@
 """Compiled writes: insert, status changes and trimming. One writer at a time, readers kept out.
 
 A kernel that needs more room stops, says of what, and is called again where it stopped, so the
-arrays grow in Python and never under a reader.
+arrays grow in Python and never under a reader. Each takes only so much at once, for readers wait.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 
 from thunder import id_map, segments
-from thunder.compiled import helper, kernel
+from thunder.compiled import helper, kernel, prefetch
 from thunder.layout import (
     AUTHOR_POSTS_MAX,
     AUTHORS,
@@ -23,7 +23,6 @@ from thunder.layout import (
     HIDDEN,
     KINDS,
     NO_ROW,
-    NO_STATUS,
     ORIGINALS,
     POSTS,
     REPLY,
@@ -31,6 +30,11 @@ from thunder.layout import (
     ROWS_FREE,
     ROWS_USED,
     SECONDARY,
+    STATUS,
+    STATUS_DEAD,
+    STATUS_IN_STORE,
+    STATUS_TIME,
+    STATUSES,
     TOMBSTONES,
     VIDEO,
     VIDEOS,
@@ -69,16 +73,20 @@ def insert_posts(
     posts: Any,
     flags: Any,
     begin: Any,
+    end: Any,
     cutoff_ms: Any,
     latest_ms: Any,
     outcomes: Any,
 ) -> Any:
-    """Inserts posts [n] ROW with flags [n] from ``begin`` on; returns (what stopped it, where)."""
-    for i in range(begin, posts.size):
+    """Inserts posts [begin, end) of [n] ROW with flags [n]; returns (what stopped it, where)."""
+    for i in range(begin, end):
+        prefetch(state.post_slots, id_map.home(state.post_slots, posts[i].post_id))
+        prefetch(state.author_slots, id_map.home(state.author_slots, posts[i].author_id))
+    for i in range(begin, end):
         code = insert_post(state, posts, flags, i, cutoff_ms, latest_ms, outcomes)
         if code != DONE:
             return code, i
-    return DONE, posts.size
+    return DONE, end
 
 
 @helper
@@ -93,8 +101,9 @@ def insert_post(
     if code != DONE:
         return code
     slot = author_slot(state, post.author_id)
+    author = state.authors[slot]
     kind = ORIGINALS if flags[i] & (REPLY | REPOST) == 0 else SECONDARY
-    if state.lengths[slot, kind] >= AUTHOR_POSTS_MAX:
+    if author.length[kind] >= AUTHOR_POSTS_MAX:
         if before_oldest(state, slot, kind, post.created_at_ms, post.post_id):
             outcomes[i] = AUTHOR_FULL
             return DONE
@@ -106,9 +115,9 @@ def insert_post(
         return GROW_ARENA
     row = take_row(state)
     fill_row(state, row, post, flags[i], cutoff_ms)
-    segments.insert(state, slot, kind, post.created_at_ms, post.post_id, row)
+    segments.insert(state, slot, kind, row)
     if in_videos:
-        segments.insert(state, slot, VIDEOS, post.created_at_ms, post.post_id, row)
+        segments.insert(state, slot, VIDEOS, row)
     return DONE
 
 
@@ -129,7 +138,7 @@ def refusal(state: Any, post: Any, cutoff_ms: Any, latest_ms: Any) -> Any:
         return EXPIRED
     if post.created_at_ms <= state.numbers[FLOOR_MS]:
         return NO_ROOM
-    if id_map.find(state.post_keys, post.post_id) >= 0:
+    if id_map.find_row(state.post_slots, state.rows.post_id, post.post_id) >= 0:
         return DUPLICATE
     return APPLIED
 
@@ -137,12 +146,10 @@ def refusal(state: Any, post: Any, cutoff_ms: Any, latest_ms: Any) -> Any:
 @helper
 def lacking(state: Any) -> Any:
     """What must grow before one more post fits; DONE where nothing must."""
-    if id_map.crowded(state.post_keys, state.numbers[POSTS]):
+    if id_map.crowded(state.post_slots, state.numbers[POSTS]):
         return GROW_POSTS
-    if id_map.crowded(state.author_keys, state.numbers[AUTHORS]):
+    if id_map.crowded(state.author_slots, state.numbers[AUTHORS]):
         return GROW_AUTHORS
-    if id_map.crowded(state.tomb_keys, state.numbers[TOMBSTONES]):
-        return GROW_TOMBSTONES  # an author's oldest post may leave its status behind
     if state.numbers[ROWS_FREE] == 0 and state.numbers[ROWS_USED] == state.rows.size:
         return EVICT
     return DONE
@@ -150,18 +157,16 @@ def lacking(state: Any) -> Any:
 
 @helper
 def before_oldest(state: Any, slot: Any, kind: Any, created_ms: Any, post_id: Any) -> Any:
-    first = state.starts[slot, kind] + state.heads[slot, kind]
-    if created_ms != state.entry_ms[first]:
-        return created_ms < state.entry_ms[first]
-    return post_id < state.entry_ids[first]
+    oldest = state.entries[state.authors[slot].first[kind]]
+    return segments.after(state, oldest, created_ms, post_id)
 
 
 @helper
 def author_slot(state: Any, author_id: Any) -> Any:
     """The author's slot, made where it is new."""
-    at = id_map.find(state.author_keys, author_id)
-    if at >= 0:
-        return np.int64(state.author_slots[at])
+    slot = id_map.find_row(state.author_slots, state.authors.author_id, author_id)
+    if slot >= 0:
+        return slot
     numbers = state.numbers
     if numbers[AUTHORS_FREE] > 0:
         numbers[AUTHORS_FREE] -= 1
@@ -170,8 +175,8 @@ def author_slot(state: Any, author_id: Any) -> Any:
         slot = numbers[AUTHORS_USED]
         numbers[AUTHORS_USED] += 1
     numbers[AUTHORS] += 1
-    state.author_ids[slot] = author_id
-    id_map.put(state.author_keys, state.author_slots, author_id, slot)
+    state.authors[slot].author_id = author_id
+    id_map.put_row(state.author_slots, author_id, slot)
     return slot
 
 
@@ -191,20 +196,35 @@ def fill_row(state: Any, row: Any, post: Any, flags: Any, cutoff_ms: Any) -> Non
     """Writes the post and the status that came before it."""
     state.rows[row] = post
     state.flags[row] = flags
-    state.status_ms[row] = NO_STATUS
     referred = post.source_post_id if flags & REPOST != 0 else post.in_reply_to_post_id
-    at = id_map.find(state.post_keys, referred) if referred != 0 else -1
-    state.reference[row] = state.post_rows[at] if at >= 0 else NO_ROW
-    id_map.put(state.post_keys, state.post_rows, post.post_id, row)
+    state.reference[row] = row_of(state, referred)
+    id_map.put_row(state.post_slots, post.post_id, row)
     at = id_map.find(state.tomb_keys, post.post_id)
     if at < 0:
         return
-    status = state.tomb_values[at]
-    id_map.remove_at(state.tomb_keys, state.tomb_values, at)
     state.numbers[TOMBSTONES] -= 1
-    if status >> 1 >= cutoff_ms:
-        state.status_ms[row] = status >> 1
-        set_dead(state, row, status & 1)
+    status = state.tomb_values[at]
+    if status >> STATUS_TIME < cutoff_ms:
+        forget(state, at)
+        return
+    state.tomb_values[at] = status | STATUS_IN_STORE
+    state.flags[row] |= np.uint8(STATUS)
+    set_dead(state, row, status & STATUS_DEAD)
+
+
+@helper
+def row_of(state: Any, post_id: Any) -> Any:
+    """Row of a post; NO_ROW where it is not in the store."""
+    if post_id == 0:
+        return np.int64(NO_ROW)
+    return id_map.find_row(state.post_slots, state.rows.post_id, post_id)
+
+
+@helper
+def forget(state: Any, at: Any) -> None:
+    """Drops the status at a slot of the map."""
+    id_map.remove_at(state.tomb_keys, state.tomb_values, at)
+    state.numbers[STATUSES] -= 1
 
 
 @helper
@@ -231,52 +251,64 @@ def apply_statuses(
     times_ms: Any,
     dead: Any,
     begin: Any,
+    end: Any,
     cutoff_ms: Any,
     latest_ms: Any,
     outcomes: Any,
 ) -> Any:
-    """Applies deletes (dead 1) and undeletes (dead 0) [n]; returns (what stopped it, where)."""
-    for i in range(begin, post_ids.size):
+    """Applies deletes (dead 1) and undeletes (dead 0) [begin, end) of [n]; returns (what stopped
+    it, where)."""
+    for i in range(begin, end):
+        prefetch(state.post_slots, id_map.home(state.post_slots, post_ids[i]))
+    for i in range(begin, end):
         if post_ids[i] == 0:
             outcomes[i] = INVALID
         elif times_ms[i] > latest_ms:
             outcomes[i] = FROM_FUTURE
         elif times_ms[i] < cutoff_ms:
             outcomes[i] = EXPIRED
-        elif id_map.crowded(state.tomb_keys, state.numbers[TOMBSTONES]):
+        elif id_map.crowded(state.tomb_keys, state.numbers[STATUSES]):
             return GROW_TOMBSTONES, i
         else:
             applied = apply_status(state, post_ids[i], times_ms[i], dead[i])
             outcomes[i] = APPLIED if applied else DUPLICATE
-    return DONE, post_ids.size
+    return DONE, end
 
 
 @helper
 def apply_status(state: Any, post_id: Any, status_ms: Any, dead: Any) -> Any:
-    at = id_map.find(state.post_keys, post_id)
-    if at < 0:
-        return remember_status(state, post_id, status_ms, dead)
-    row = state.post_rows[at]
-    if not newer(state.status_ms[row], state.flags[row] & DEAD, status_ms, dead):
-        return False
-    state.status_ms[row] = status_ms
-    set_dead(state, row, dead)
+    """False where the known status is newer; the map of statuses has room."""
+    at = id_map.find(state.tomb_keys, post_id)
+    if at >= 0:
+        known = state.tomb_values[at]
+        if not newer(known >> STATUS_TIME, known & STATUS_DEAD, status_ms, dead):
+            return False
+    row = row_of(state, post_id)
+    status = (status_ms << STATUS_TIME) + np.int64(dead)
+    if row >= 0:
+        status |= STATUS_IN_STORE
+    id_map.put(state.tomb_keys, state.tomb_values, post_id, status)
+    state.numbers[STATUSES] += at < 0
+    state.numbers[TOMBSTONES] += at < 0 and row < 0
+    if row >= 0:
+        show_status(state, row, dead)
     return True
 
 
 @helper
-def remember_status(state: Any, post_id: Any, status_ms: Any, dead: Any) -> Any:
-    """Keeps the status of a post that is not in the store; the tombstone map has room."""
-    at = id_map.find(state.tomb_keys, post_id)
-    if at >= 0:
-        known = state.tomb_values[at]
-        if not newer(known >> 1, known & 1, status_ms, dead):
-            return False
-        state.tomb_values[at] = status_ms * 2 + dead
-        return True
-    id_map.put(state.tomb_keys, state.tomb_values, post_id, status_ms * 2 + dead)
-    state.numbers[TOMBSTONES] += 1
-    return True
+def show_status(state: Any, row: Any, dead: Any) -> None:
+    """Notes at a post of the store that it has a status, and whether it is dead."""
+    before = state.flags[row]
+    state.flags[row] |= np.uint8(STATUS)
+    set_dead(state, row, dead)
+    if state.flags[row] == before:
+        return
+    author_id = state.rows[row].author_id
+    slot = id_map.find_row(state.author_slots, state.authors.author_id, author_id)
+    kind = ORIGINALS if before & (REPLY | REPOST) == 0 else SECONDARY
+    segments.show_flags(state, slot, kind, row)
+    if listed_as_video(before):
+        segments.show_flags(state, slot, VIDEOS, row)
 
 
 @helper
@@ -285,48 +317,58 @@ def drop_oldest(state: Any, slot: Any, kind: Any, status_cutoff_ms: Any) -> None
     row = segments.pop_oldest(state, slot, kind)
     flags = state.flags[row]
     if listed_as_video(flags):
-        segments.remove_row(state, slot, VIDEOS, row)
+        segments.remove(state, slot, VIDEOS, row)
     post_id = state.rows[row].post_id
-    if state.status_ms[row] >= status_cutoff_ms:
-        remember_status(state, post_id, state.status_ms[row], np.int64(flags & DEAD))
+    if flags & STATUS != 0:
+        leave_status(state, post_id, status_cutoff_ms)
     set_dead(state, row, 0)
-    at = id_map.find(state.post_keys, post_id)
-    id_map.remove_at(state.post_keys, state.post_rows, at)
+    id_map.remove_row(state.post_slots, state.rows.post_id, post_id)
     state.rows[row].post_id = 0  # hints to this row no longer match
     state.free_rows[state.numbers[ROWS_FREE]] = row
     state.numbers[ROWS_FREE] += 1
     state.numbers[POSTS] -= 1
 
 
-@kernel
-def trim(state: Any, begin: Any, end: Any, cutoff_ms: Any, status_cutoff_ms: Any) -> Any:
-    """Drops posts created before ``cutoff_ms`` of the author slots [begin, end).
+@helper
+def leave_status(state: Any, post_id: Any, status_cutoff_ms: Any) -> None:
+    """The post of a status leaves the store."""
+    at = id_map.find(state.tomb_keys, post_id)
+    if state.tomb_values[at] >> STATUS_TIME < status_cutoff_ms:
+        forget(state, at)
+        return
+    state.tomb_values[at] &= ~STATUS_IN_STORE
+    state.numbers[TOMBSTONES] += 1
 
-    Returns (what stopped it, the slot to go on from).
-    """
+
+@kernel
+def trim(
+    state: Any, begin: Any, end: Any, cutoff_ms: Any, status_cutoff_ms: Any, posts_max: Any
+) -> Any:
+    """Drops posts created before ``cutoff_ms`` of the author slots [begin, end), ``posts_max`` at
+    most; returns the slot to go on from."""
+    left = posts_max
     for slot in range(begin, min(end, state.numbers[AUTHORS_USED])):
+        author = state.authors[slot]
         for kind in range(SECONDARY + 1):
-            while (
-                state.lengths[slot, kind] > 0 and segments.oldest_ms(state, slot, kind) < cutoff_ms
-            ):
-                if id_map.crowded(state.tomb_keys, state.numbers[TOMBSTONES]):
-                    return GROW_TOMBSTONES, slot
+            while author.length[kind] > 0 and segments.oldest_ms(state, slot, kind) < cutoff_ms:
+                if left == 0:
+                    return slot
                 drop_oldest(state, slot, kind, status_cutoff_ms)
+                left -= 1
         drop_author_if_empty(state, slot)
-    return DONE, end
+    return end
 
 
 @helper
 def drop_author_if_empty(state: Any, slot: Any) -> None:
-    author_id = state.author_ids[slot]
-    if author_id == 0:
+    author = state.authors[slot]
+    if author.author_id == 0:
         return
     for kind in range(KINDS):
-        if state.lengths[slot, kind] > 0:
+        if author.length[kind] > 0:
             return
-    at = id_map.find(state.author_keys, author_id)
-    id_map.remove_at(state.author_keys, state.author_slots, at)
-    state.author_ids[slot] = 0
+    id_map.remove_row(state.author_slots, state.authors.author_id, author.author_id)
+    author.author_id = 0
     state.free_authors[state.numbers[AUTHORS_FREE]] = slot
     state.numbers[AUTHORS_FREE] += 1
     state.numbers[AUTHORS] -= 1

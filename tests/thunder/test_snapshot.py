@@ -26,7 +26,7 @@ from thunder.snapshot import LogBounds, Snapshots, Stand
 from thunder.store import PostStore, Query
 
 TOPIC = "foryou.in_network_posts"
-FINGERPRINT = "85051f3c3be65d95"
+FINGERPRINT = "016245d9250cec7c"
 POSITIONS = {(TOPIC, 0): 40, (TOPIC, 1): 7}
 STAND = Stand(POSITIONS, {(TOPIC, 0): (39, 12345)})
 NOTHING = Stand({})

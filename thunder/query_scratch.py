@@ -1,0 +1,97 @@
+"""What one query thread works with, and the limits of one query.
+
+Kernels of a thread write here and nowhere else; a store keeps as many as queries ran at once.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+INPUT_LIST_MAX: Final = 10_000  # x-algorithm, MAX_INPUT_LIST_SIZE
+RESULTS_MAX: Final = 10_000  # results of one query
+SET_SLOTS: Final = 1 << 15  # holds INPUT_LIST_MAX ids less than a third full
+FILTER_BITS: Final = 1 << 17  # 16 KB: of 1,000 excluded ids, one other id in 130 seems to be one
+FOUND_MAX: Final = 1 << 15  # twice RESULTS_MAX, and what one author can add
+SLICE: Final = 32  # authors whose reads are under way at once
+AHEAD_MAX: Final = 512  # rows that a slice looks ahead for
+DIGITS: Final = 1 << 11  # of the radix sort: three passes for two days of milliseconds
+
+# Places in ``Scratch.counts``: what is reported, from SCANNED to ENTRIES_SEEN, and what steers.
+FOUND: Final = 0
+SCANNED: Final = 1
+UNKNOWN_PARENT: Final = 2
+PARENT_NOT_FOLLOWED: Final = 3
+OWN_REPOSTS: Final = 4
+DEAD_SOURCES: Final = 5
+EXCLUDED: Final = 6
+ENTRIES_SEEN: Final = 7
+COUNTS: Final = 8
+WANTED: Final = 8  # K
+AUTHORS_FOUND: Final = 9  # in ``slots``
+COUNT_NAMES: Final = (
+    "scanned",
+    "unknown_parent",
+    "parent_not_followed",
+    "own_repost",
+    "deleted_source",
+    "excluded",
+    "entries_seen",
+)
+
+
+class Scratch(NamedTuple):
+    """Working memory of one query at a time."""
+
+    follow_keys: NDArray[np.uint64]  # [SET_SLOTS]
+    follow_epochs: NDArray[np.uint32]
+    exclude_keys: NDArray[np.uint64]
+    exclude_epochs: NDArray[np.uint32]
+    exclude_filter: NDArray[np.uint8]  # [FILTER_BITS / 8] a bit set: perhaps excluded
+    epoch: NDArray[np.uint32]  # [1]
+    authors: NDArray[np.uint64]  # [INPUT_LIST_MAX] followed ids without duplicates
+    slots: NDArray[np.int32]  # [SLICE]
+    ahead: NDArray[np.int32]  # [AHEAD_MAX]
+    limit_ms: NDArray[np.int64]  # [1] older posts are not among the newest K
+    found_ms: NDArray[np.int64]  # [FOUND_MAX]
+    found_rows: NDArray[np.int32]
+    sorted_ms: NDArray[np.int64]  # [FOUND_MAX] the sort's other half
+    sorted_rows: NDArray[np.int32]
+    digits: NDArray[np.int32]  # [DIGITS]
+    counts: NDArray[np.int64]  # [COUNTS + 2]
+
+
+class Limits(NamedTuple):
+    """What one query asks for; all numbers int64 but the viewer (uint64)."""
+
+    viewer_id: np.uint64
+    now_ms: np.int64
+    cutoff_ms: np.int64  # posts created before are gone
+    status_cutoff_ms: np.int64  # statuses of posts not in the store before are forgotten
+    originals_max: np.int64  # per author
+    secondary_max: np.int64
+    videos_max: np.int64
+    results_max: np.int64
+
+
+def new_scratch() -> Scratch:
+    return Scratch(
+        follow_keys=np.zeros(SET_SLOTS, np.uint64),
+        follow_epochs=np.zeros(SET_SLOTS, np.uint32),
+        exclude_keys=np.zeros(SET_SLOTS, np.uint64),
+        exclude_epochs=np.zeros(SET_SLOTS, np.uint32),
+        exclude_filter=np.zeros(FILTER_BITS // 8, np.uint8),
+        epoch=np.zeros(1, np.uint32),
+        authors=np.zeros(INPUT_LIST_MAX, np.uint64),
+        slots=np.zeros(SLICE, np.int32),
+        ahead=np.zeros(AHEAD_MAX, np.int32),
+        limit_ms=np.zeros(1, np.int64),
+        found_ms=np.zeros(FOUND_MAX, np.int64),
+        found_rows=np.zeros(FOUND_MAX, np.int32),
+        sorted_ms=np.zeros(FOUND_MAX, np.int64),
+        sorted_rows=np.zeros(FOUND_MAX, np.int32),
+        digits=np.zeros(DIGITS, np.int32),
+        counts=np.zeros(COUNTS + 2, np.int64),
+    )
