@@ -1,74 +1,79 @@
 """Exact nearest neighbours over a corpus that changes while it is searched.
 
-Holds what may be answered, nothing else: a post that is deleted or too old is removed, and its row
-is given to the next post. Which posts those are is `corpus.Corpus`'s business.
+Holds what may be answered, nothing else: a post that is deleted or too old is removed. Which posts
+those are is `corpus.Corpus`'s business.
 
-Exact means a float32 scan of every row (one cache-friendly pass, see `scan`). An int8 scan with
-float32 rescoring reads a quarter of the bytes but is exact only in practice, not by construction.
+The scan reads int8 codes, a quarter of the bytes, and scores in float32 the few rows that their
+bounds leave: the same answer as a scan of the float32 rows, which `codes=False` runs instead and
+which saves the codes' memory.
 
-N rows, D width, K results.
+N rows, Q queries, D width, K results.
 """
 
+import os
 import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix.index.scan import scan_top_k
+from phoenix.index.codes import QueryCodes, encode_query, encode_rows, n_groups, rounding
+from phoenix.index.dots import BLOCK_ROWS, GROUP
+from phoenix.index.id_map import fill_set, table_length
+from phoenix.index.memory import reserve
+from phoenix.index.rows import AUTHOR, POST, RowTable
+from phoenix.index.scan import (
+    Queries,
+    Stored,
+    Survivors,
+    kth_largest,
+    look_through_all,
+    n_blocks,
+    no_survivors,
+    scan_blocks,
+    score_rows,
+)
+from phoenix.index.search import (
+    Ids,
+    SearchFilters,
+    SearchRequest,
+    SearchResult,
+    Vector,
+    check_query,
+    check_vectors,
+)
 
-ROWS_AT_START = 1024  # doubles from here, so that small deployments stay small
-
-Ids = NDArray[np.uint64]
-
-
-def _no_ids() -> Ids:
-    return np.empty(0, np.uint64)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchFilters:
-    """What a search must not answer. Arrays need no order and may hold duplicates."""
-
-    created_from_ms: int = 0
-    excluded_post_ids: Ids = field(default_factory=_no_ids)
-    excluded_author_ids: Ids = field(default_factory=_no_ids)
-
-
-@dataclass(frozen=True, slots=True)
-class SearchResult:
-    """The best posts, best first; equal scores by larger post id. Arrays are [K] or shorter."""
-
-    post_ids: Ids
-    author_ids: Ids
-    scores: NDArray[np.float32]
-
-
-class IndexFullError(RuntimeError):
-    """The index would have to grow past its limit."""
+# Blocks that a thread takes at a time: about a quarter of a millisecond, so that threads end
+# together even where one had less of its core.
+_BLOCKS_AT_ONCE = 1024
 
 
 class ExactIndex:
-    """Unit vectors by post id, with inserts, removals and filtered exact search.
+    """A `search.VectorIndex` in memory, scanned by every core that the process may use."""
 
-    Safe to use from several threads: one lock, held for the length of a scan.
-    """
-
-    def __init__(self, dimension: int, *, rows_max: int) -> None:
+    def __init__(
+        self, dimension: int, *, rows_max: int, codes: bool = True, threads: int | None = None
+    ) -> None:
+        """Up to `rows_max` posts of width `dimension`; address space is reserved for them."""
         self._dimension = dimension
-        self._rows_max = rows_max
-        self._lock = threading.Lock()
-        self._row_of: dict[int, int] = {}
-        self._free: list[int] = []
-        self._size = 0  # rows ever used; rows behind it are untouched
-        rows = min(ROWS_AT_START, rows_max)
-        self._vectors = np.zeros((rows, dimension), np.float32)
-        self._post_ids, self._author_ids = np.zeros(rows, np.uint64), np.zeros(rows, np.uint64)
-        self._created_ms, self._used = np.zeros(rows, np.int64), np.zeros(rows, np.bool_)
+        self._table = table = RowTable(rows_max, self._forget)
+        blocks = n_blocks(table.rows_max)
+        rows = blocks * BLOCK_ROWS
+        self._stored = Stored(
+            reserve((rows, dimension), np.float32),
+            reserve((blocks if codes else 0, BLOCK_ROWS * GROUP * n_groups(dimension)), np.uint8),
+            reserve((rows,), np.float32),
+            reserve((rows,), np.float32),
+            table.facts,
+        )
+        self._has_codes = codes
+        self._writing = threading.Lock()
+        self._threads = threads or _cores()
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "index-scan")
 
     def __len__(self) -> int:
-        return len(self._row_of)
+        return len(self._table)
 
     @property
     def dimension(self) -> int:
@@ -77,14 +82,16 @@ class ExactIndex:
 
     @property
     def memory_bytes(self) -> int:
-        """Bytes held by the arrays."""
-        arrays = (self._vectors, self._post_ids, self._author_ids, self._created_ms, self._used)
-        return sum(array.nbytes for array in arrays)
+        """Bytes of the rows ever used and of the map from id to row."""
+        stored, row = self._stored, 4 * self._dimension + 8  # the vector, its scale and error
+        row += stored.codes.shape[1] // BLOCK_ROWS if self._has_codes else 0
+        return self._table.size * row + self._table.memory_bytes
 
     def post_ids(self) -> set[int]:
         """The ids that a search without filters can answer."""
-        with self._lock:
-            return set(self._row_of)
+        with self._writing:
+            rows = self._table.visible_rows()
+            return set(self._stored.facts[rows, POST].tolist())
 
     def upsert(
         self,
@@ -93,103 +100,156 @@ class ExactIndex:
         created_ms: NDArray[np.int64],
         vectors: NDArray[np.float32],
     ) -> None:
-        """Adds posts, or replaces those already here. Vectors are [n, D].
+        """Adds posts, or replaces those already here. Vectors are [n, D]; the last of an id holds.
 
-        Raises ValueError for a wrong shape or a vector that is not finite (nothing is added), and
+        Adds nothing and raises ValueError for a wrong shape or a vector that is not finite, and
         IndexFullError when more than `rows_max` posts would be held.
         """
-        self._check(post_ids, vectors)
-        with self._lock:
-            for at, post_id in enumerate(post_ids.tolist()):
-                row = self._row_for(post_id)
-                self._vectors[row] = vectors[at]
-                self._post_ids[row] = post_id
-                self._author_ids[row] = author_ids[at]
-                self._created_ms[row] = created_ms[at]
-                self._used[row] = True
+        check_vectors(post_ids, vectors, self._dimension)
+        with self._writing:
+            rows = self._table.place(post_ids)
+            self._write(rows, np.ascontiguousarray(vectors, np.float32))
+            self._table.publish(rows, post_ids, author_ids, created_ms)
 
     def remove(self, post_ids: Iterable[int]) -> int:
         """Forgets posts and frees their rows; returns how many were here."""
-        removed = 0
-        with self._lock:
-            for post_id in post_ids:
-                row = self._row_of.pop(post_id, None)
-                if row is not None:
-                    self._used[row] = False
-                    self._free.append(row)
-                    removed += 1
+        gone = np.fromiter(post_ids, np.uint64)
+        with self._writing:
+            removed = self._table.remove(gone)
+            self._table.reclaim()
         return removed
 
-    def search(
-        self, query: NDArray[np.float32], k: int, filters: SearchFilters | None = None
-    ) -> SearchResult:
+    def search(self, query: Vector, k: int, filters: SearchFilters | None = None) -> SearchResult:
         """The `k` best posts for `query` [D] that the filters allow."""
-        if query.shape != (self._dimension,):
-            raise ValueError(f"query has shape {query.shape}, expected ({self._dimension},)")
-        if not np.isfinite(query).all():
-            raise ValueError("query holds a value that is not finite")
-        allowed = filters or SearchFilters()
-        posts = np.unique(allowed.excluded_post_ids)
-        authors = np.unique(allowed.excluded_author_ids)
-        with self._lock:
-            return self._scan(query, k, allowed.created_from_ms, posts, authors)
+        return self.search_many([SearchRequest(query, k, filters or SearchFilters())])[0]
 
-    def _scan(
-        self, query: NDArray[np.float32], k: int, created_from_ms: int, posts: Ids, authors: Ids
-    ) -> SearchResult:
-        rows, scores = scan_top_k(
-            self._vectors,
-            self._post_ids,
-            self._author_ids,
-            self._created_ms,
-            self._used,
-            self._size,
-            np.ascontiguousarray(query, np.float32),
-            max(0, min(k, len(self._row_of))),
-            created_from_ms,
-            posts,
-            authors,
+    def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
+        """Each request's answer, from one pass over the rows."""
+        for request in requests:
+            check_query(request.query, self._dimension)
+        asked = [request for request in requests if request.k > 0]
+        with self._table.snapshot() as (snapshot, size):
+            if not asked or not size:
+                return [_nothing() for _ in requests]
+            queries = _queries(asked, self._has_codes, snapshot)
+            found = self._scan(queries, size)
+            answers = iter([self._answer(queries, q, found) for q in range(len(asked))])
+        return [next(answers) if request.k > 0 else _nothing() for request in requests]
+
+    def close(self) -> None:
+        """Ends the scan's threads."""
+        self._pool.shutdown()
+
+    def _scan(self, queries: Queries, size: int) -> list[Survivors]:
+        """What each thread's share of the rows left; threads take shares as they come."""
+        blocks = n_blocks(size)
+        starts = iter(range(0, blocks, _BLOCKS_AT_ONCE))
+        bounds = np.full(len(queries.wanted), -np.inf, np.float32)
+        threads = min(self._threads, -(-blocks // _BLOCKS_AT_ONCE))
+
+        def share() -> Survivors:
+            return self._share(queries, blocks, starts, bounds)
+
+        others = [self._pool.submit(share) for _ in range(threads - 1)]
+        mine = share()
+        return [mine, *(other.result() for other in others)]
+
+    def _share(
+        self, queries: Queries, blocks: int, starts: Iterator[int], bounds: NDArray[np.float32]
+    ) -> Survivors:
+        found = no_survivors(len(queries.wanted), blocks * BLOCK_ROWS, bounds)
+        for start in starts:
+            last = min(start + _BLOCKS_AT_ONCE, blocks)
+            scan_blocks(self._stored, queries, start, last, found)
+        look_through_all(self._stored, queries, found)
+        return found
+
+    def _answer(self, queries: Queries, q: int, found: Sequence[Survivors]) -> SearchResult:
+        """Scores in float32 what may be among the best, and takes the best."""
+        counts = [part.counts[q, 0] for part in found]
+        rows, lows, highs = (
+            np.concatenate([part[at][q, :n] for part, n in zip(found, counts, strict=True)])
+            for at in range(3)
         )
-        ids = self._post_ids[rows]
-        order = np.lexsort((ids, scores))[::-1]
-        return SearchResult(ids[order], self._author_ids[rows[order]], scores[order])
+        k = int(queries.wanted[q])
+        if len(rows) > k:
+            rows = rows[highs >= kth_largest(lows, k)]
+        scores = score_rows(self._stored.vectors, rows, queries.vectors, q)
+        best = best_first(scores, self._stored.facts[rows, POST], k)
+        rows = rows[best]
+        facts = self._stored.facts
+        return SearchResult(facts[rows, POST], facts[rows, AUTHOR], scores[best])
 
-    def _check(self, post_ids: Ids, vectors: NDArray[np.float32]) -> None:
-        expected = (len(post_ids), self._dimension)
-        if vectors.shape != expected:
-            raise ValueError(f"vectors have shape {vectors.shape}, expected {expected}")
-        finite = np.isfinite(vectors).all(axis=1)
-        if not finite.all():
-            raise ValueError(
-                f"the vector of post {post_ids[int(np.argmin(finite))]} is not finite; "
-                "the candidate tower is broken or its checkpoint is"
-            )
+    def _write(self, rows: NDArray[np.int64], vectors: NDArray[np.float32]) -> None:
+        stored = self._stored
+        stored.vectors[rows] = vectors
+        if self._has_codes:
+            encode_rows(vectors, rows, stored.codes, stored.scales, stored.errors)
+        else:
+            norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
+            stored.scales[rows] = 1.0
+            stored.errors[rows] = 2 * rounding(self._dimension) * norms
 
-    def _row_for(self, post_id: int) -> int:
-        row = self._row_of.get(post_id)
-        if row is not None:
-            return row
-        row = self._free.pop() if self._free else self._next_row()
-        self._row_of[post_id] = row
-        return row
+    def _forget(self, rows: NDArray[np.int64]) -> None:
+        """Rows of posts that went never reach a bound from here on."""
+        self._stored.errors[rows] = -np.inf
 
-    def _next_row(self) -> int:
-        if self._size == len(self._used):
-            if self._size >= self._rows_max:
-                raise IndexFullError(
-                    f"the index holds its limit of {self._rows_max} posts; raise index_posts_max"
-                )
-            self._grow(min(2 * self._size, self._rows_max))
-        self._size += 1
-        return self._size - 1
 
-    def _grow(self, rows: int) -> None:
-        """Lengthens every array to `rows` rows; the new ones are zero."""
-        more = rows - self._size
-        self._vectors = np.concatenate(
-            [self._vectors, np.zeros((more, self._dimension), np.float32)]
-        )
-        self._post_ids = np.concatenate([self._post_ids, np.zeros(more, np.uint64)])
-        self._author_ids = np.concatenate([self._author_ids, np.zeros(more, np.uint64)])
-        self._created_ms = np.concatenate([self._created_ms, np.zeros(more, np.int64)])
-        self._used = np.concatenate([self._used, np.zeros(more, np.bool_)])
+def best_first(scores: NDArray[np.float32], post_ids: Ids, k: int) -> NDArray[np.int64]:
+    """Places of the best `k`, by score and then post id, both descending."""
+    if len(scores) > k:
+        kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
+    else:
+        kept = np.arange(len(scores))
+    order = np.lexsort((post_ids[kept], scores[kept]))[::-1]
+    return kept[order[:k]]
+
+
+def _cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _nothing() -> SearchResult:
+    return SearchResult(np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.float32))
+
+
+def _queries(asked: Sequence[SearchRequest], codes: bool, snapshot: int) -> Queries:
+    """The requests as the kernels read them."""
+    vectors = np.stack([request.query for request in asked]).astype(np.float32, order="C")
+    planes = [encode_query(vector) if codes else _as_it_is(vector) for vector in vectors]
+    filters = [request.filters for request in asked]
+    posts, post_ends = _tables([one.excluded_post_ids for one in filters])
+    authors, author_ends = _tables([one.excluded_author_ids for one in filters])
+    return Queries(
+        vectors,
+        np.stack([plane.high for plane in planes]),
+        np.stack([plane.low for plane in planes]),
+        np.array([(plane.start_high, plane.start_low) for plane in planes], np.int32),
+        np.array([(plane.unit, plane.slack, plane.norm) for plane in planes], np.float32),
+        np.array([request.k for request in asked], np.int64),
+        np.array([one.created_from_ms for one in filters], np.int64),
+        posts,
+        post_ends,
+        authors,
+        author_ends,
+        np.uint64(snapshot),
+    )
+
+
+def _as_it_is(vector: Vector) -> QueryCodes:
+    """A query for a scan of float32 rows: the bound is of rounding alone."""
+    none = np.empty(0, np.int8)
+    return QueryCodes(none, none, 0, 0, 1.0, 0.0, float(np.linalg.norm(vector)) * (1 + 1e-5))
+
+
+def _tables(lists: Sequence[Ids]) -> tuple[Ids, NDArray[np.int64]]:
+    """Sets of ids, one behind another, and where each ends; an empty one takes no room."""
+    lengths = [table_length(len(ids)) if len(ids) else 0 for ids in lists]
+    ends = np.cumsum([0, *lengths])
+    tables = np.zeros(ends[-1], np.uint64)
+    for start, end, ids in zip(ends, ends[1:], lists, strict=False):
+        if end > start:
+            fill_set(tables[start:end], np.ascontiguousarray(ids, np.uint64))
+    return tables, ends

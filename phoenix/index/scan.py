@@ -1,126 +1,277 @@
-"""One pass over the corpus that keeps the best K rows: dot product, filters and top-k fused.
+"""One pass over the corpus for one query or several: bounds, filters and the best K, fused.
 
-score[n] = sum_d vectors[n, d] * query[d], float32. The order is (score, post_id), both
-descending, so equal scores are answered by larger post id whatever row a post lies in. Filters run
-only for a row that would enter the K best, so an exclude list of thousands costs next to nothing.
+Every row has an estimate of its score and a width; the float32 score lies within estimate +- width
+(`codes` proves it). A row can be among the best K only if its upper bound reaches the K-th best
+lower bound of the allowed rows. That bound rises while the scan runs, so few rows are looked at
+twice; those that are left at the end are scored in float32, which makes the answer exact.
 
-N rows in use, D width, K results, P excluded posts, U excluded authors.
+The filters run on rows that reach the bound, before they raise it: a list of thousands of excluded
+posts costs next to nothing, and never leaves fewer than K answers.
+
+N rows, B blocks of 64 rows, Q queries, D width, K results, M survivors of one query.
 """
+
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from phoenix.index.dots import BLOCK_ROWS, fetch_ahead, has_instruction, plain_dots, vnni_dots
+from phoenix.index.id_map import in_set
+from phoenix.index.rows import AUTHOR, BORN, CREATED, GONE, POST
+
+Float = NDArray[np.float32]
+Ints = NDArray[np.int64]
+Ids = NDArray[np.uint64]
+Index = Any  # a whole number; mypy and numba differ in what a sum of two kinds is
+
 # Reassociation lets the dot product use vector registers; NaN and infinity keep their meaning
 # because "nnan" and "ninf" are not among the flags.
 _FAST = {"reassoc", "contract"}
+_code_dots: Any = vnni_dots if has_instruction() else plain_dots
+# Survivors beyond those of the last look before they are looked through again: often enough that
+# the bound stays tight, seldom enough that finding it does not count.
+_BETWEEN_LOOKS = 1024
+_BLOCK = np.uint64(BLOCK_ROWS)  # unsigned: a signed index is first looked at for its sign
+_UNDERFLOW = np.float32(1e-30)  # products below it are rounded in steps, not in proportion
+
+
+class Stored(NamedTuple):
+    """The index's arrays, as reserved. Without `codes` (B is 0) estimates are float32 scores."""
+
+    vectors: Float  # [N, D]
+    codes: NDArray[np.uint8]  # [B, 256 G]
+    scales: Float  # [N]
+    errors: Float  # [N]
+    facts: Ids  # [N, FACTS]
+
+
+class Queries(NamedTuple):
+    """What is searched; excluded ids lie in tables of `id_map.fill_set`, one behind another."""
+
+    vectors: Float  # [Q, D]
+    high: NDArray[np.int8]  # [Q, 4 G]
+    low: NDArray[np.int8]  # [Q, 4 G]
+    starts: NDArray[np.int32]  # [Q, 2]
+    factors: Float  # [Q, 3]: unit, slack, norm of `codes.QueryCodes`
+    wanted: Ints  # [Q]: K
+    created_from: Ints  # [Q]
+    posts: Ids
+    post_ends: Ints  # [Q + 1]
+    authors: Ids
+    author_ends: Ints  # [Q + 1]
+    snapshot: np.uint64
+
+
+class Survivors(NamedTuple):
+    """One thread's rows that may be among the best; its own, but for `bounds`."""
+
+    rows: NDArray[np.int32]  # [Q, N]: reserved, hardly used
+    lows: Float  # [Q, N]
+    highs: Float  # [Q, N]
+    counts: Ints  # [Q, 3]: rows held, rows known to be allowed, rows at which to look again
+    bounds: Float  # [Q]: the best K-th lower bound that any thread found
+
+
+def no_survivors(n_queries: int, rows: int, bounds: Float) -> Survivors:
+    """Room for every row; memory comes with use."""
+    shape, counts = (n_queries, rows), np.zeros((n_queries, 3), np.int64)
+    counts[:, 2] = _BETWEEN_LOOKS
+    return Survivors(
+        np.empty(shape, np.int32),
+        np.empty(shape, np.float32),
+        np.empty(shape, np.float32),
+        counts,
+        bounds,
+    )
 
 
 @numba.njit(nogil=True, cache=True)
-def _contains(sorted_ids: NDArray[np.uint64], wanted: np.uint64) -> bool:
-    """Whether ascending `sorted_ids` [P] hold `wanted`."""
-    low, high = 0, len(sorted_ids)
+def kth_largest(values: Float, k: int) -> Any:
+    """The `k`-th largest of `values`, which are put in another order; 1 <= k <= their number."""
+    low, high, wanted = 0, len(values) - 1, k - 1
     while low < high:
         middle = (low + high) // 2
-        if sorted_ids[middle] < wanted:
-            low = middle + 1
+        a, b, c = values[low], values[middle], values[high]
+        pivot = max(min(a, b), min(max(a, b), c))
+        left, right = low, high
+        while left <= right:
+            while values[left] > pivot:
+                left += 1
+            while values[right] < pivot:
+                right -= 1
+            if left <= right:
+                values[left], values[right] = values[right], values[left]
+                left += 1
+                right -= 1
+        if wanted <= right:
+            high = right
+        elif wanted >= left:
+            low = left
         else:
-            high = middle
-    return bool(low < len(sorted_ids) and sorted_ids[low] == wanted)
+            break
+    return values[wanted]
 
 
 @numba.njit(nogil=True, cache=True)
-def _worse(score_a: np.float32, id_a: np.uint64, score_b: np.float32, id_b: np.uint64) -> bool:
-    """Whether a ranks behind b."""
-    return bool(score_a < score_b or (score_a == score_b and id_a < id_b))
+def _keep_allowed(found: Any, facts: Ids, queries: Any, q: Index) -> Any:
+    """Drops the survivors since the last look that query `q` must not see; how many are left."""
+    rows, lows, highs = found.rows[q], found.lows[q], found.highs[q]
+    snapshot, created_from = queries.snapshot, queries.created_from[q]
+    posts = queries.posts[queries.post_ends[q] : queries.post_ends[q + 1]]
+    authors = queries.authors[queries.author_ends[q] : queries.author_ends[q + 1]]
+    kept = found.counts[q, 1]
+    for at in range(kept, found.counts[q, 0]):
+        row = np.uint64(rows[at])
+        if facts[row, BORN] > snapshot or facts[row, GONE] <= snapshot:
+            continue
+        if np.int64(facts[row, CREATED]) < created_from:
+            continue
+        if len(posts) and in_set(posts, facts[row, POST]):
+            continue
+        if len(authors) and in_set(authors, facts[row, AUTHOR]):
+            continue
+        rows[kept], lows[kept], highs[kept] = rows[at], lows[at], highs[at]
+        kept += 1
+    return kept
 
 
 @numba.njit(nogil=True, cache=True)
-def _sift_down(
-    rows: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    post_ids: NDArray[np.uint64],
-    size: int,
-) -> None:
-    """Restores the heap whose root is its worst entry, after the root was replaced."""
-    at = 0
-    while True:
-        worst = at
-        for child in (2 * at + 1, 2 * at + 2):
-            if child < size and _worse(
-                scores[child], post_ids[rows[child]], scores[worst], post_ids[rows[worst]]
-            ):
-                worst = child
-        if worst == at:
-            return
-        rows[at], rows[worst] = rows[worst], rows[at]
-        scores[at], scores[worst] = scores[worst], scores[at]
-        at = worst
-
-
-@numba.njit(nogil=True, cache=True)
-def _sift_up(
-    rows: NDArray[np.int64],
-    scores: NDArray[np.float32],
-    post_ids: NDArray[np.uint64],
-    last: int,
-) -> None:
-    """Restores the heap after an entry was appended at `last`."""
-    at = last
-    while at > 0:
-        parent = (at - 1) // 2
-        if not _worse(scores[at], post_ids[rows[at]], scores[parent], post_ids[rows[parent]]):
-            return
-        rows[at], rows[parent] = rows[parent], rows[at]
-        scores[at], scores[parent] = scores[parent], scores[at]
-        at = parent
+def _look_through(found: Any, facts: Ids, queries: Any, q: Index) -> None:
+    """Drops survivors that are not allowed, raises the bound, drops those below it."""
+    kept = _keep_allowed(found, facts, queries, q)
+    rows, lows, highs, wanted = found.rows[q], found.lows[q], found.highs[q], queries.wanted[q]
+    if kept >= wanted:
+        bound = kth_largest(lows[:kept].copy(), wanted)
+        found.bounds[q] = max(bound, found.bounds[q])  # any thread's bound is a true one
+    bound, left = found.bounds[q], 0
+    for at in range(kept):
+        if highs[at] >= bound:
+            rows[left], lows[left], highs[left] = rows[at], lows[at], highs[at]
+            left += 1
+    found.counts[q, 0] = found.counts[q, 1] = left
+    found.counts[q, 2] = left + max(_BETWEEN_LOOKS, left // 2)
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
-def _dot(vectors: NDArray[np.float32], row: int, query: NDArray[np.float32]) -> np.float32:
+def _dot(vectors: Float, row: Index, queries: Float, q: Index) -> Any:
     total = np.float32(0.0)
-    for d in range(query.shape[0]):
-        total += vectors[row, d] * query[d]
+    for d in range(queries.shape[1]):
+        total += vectors[row, d] * queries[q, d]
     return total
 
 
 @numba.njit(nogil=True, cache=True)
-def scan_top_k(
-    vectors: NDArray[np.float32],
-    post_ids: NDArray[np.uint64],
-    author_ids: NDArray[np.uint64],
-    created_ms: NDArray[np.int64],
-    used: NDArray[np.bool_],
-    size: int,
-    query: NDArray[np.float32],
-    k: int,
-    created_from_ms: int,
-    excluded_posts: NDArray[np.uint64],
-    excluded_authors: NDArray[np.uint64],
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Rows and scores of the best `k` among the first `size` rows, in heap order (unsorted).
+def _bound_block(
+    scales: Float,
+    errors: Float,
+    first: Index,
+    factors: Float,
+    q: Index,
+    bound: np.float32,
+    middles: Float,
+    highs: Float,
+) -> Any:
+    """Dot products of 64 rows become estimates with upper bounds; how many reach `bound`."""
+    unit, slack, norm = factors[q, 0], factors[q, 1], factors[q, 2]
+    hits: Index = 0
+    for r in range(_BLOCK):
+        scale = scales[first + r]
+        middle = scale * (unit * middles[r])
+        high = middle + (scale * slack + errors[first + r] * norm + _UNDERFLOW)
+        middles[r], highs[r] = middle, high
+        hits += np.int32(high >= bound)
+    return hits
 
-    `excluded_posts` [P] and `excluded_authors` [U] must ascend.
+
+@numba.njit(nogil=True, cache=True)
+def _take(
+    rows: NDArray[np.int32],
+    lows: Float,
+    highs: Float,
+    count: int,
+    block: tuple[Index, Float, Float],
+    bound: np.float32,
+    facts: Ids,
+) -> int:
+    """Puts the rows of a block that reach the bound behind `count` survivors; how many there are.
+
+    What is known of them is fetched ahead, for the next look at them.
     """
-    rows = np.empty(k, np.int64)
-    scores = np.empty(k, np.float32)
-    found = 0
-    if k == 0:
-        return rows, scores
-    for row in range(size):
-        if not used[row] or created_ms[row] < created_from_ms:
-            continue
-        score = _dot(vectors, row, query)
-        post_id = post_ids[row]
-        if found == k and not _worse(scores[0], post_ids[rows[0]], score, post_id):
-            continue
-        if _contains(excluded_posts, post_id) or _contains(excluded_authors, author_ids[row]):
-            continue
-        if found < k:
-            rows[found], scores[found] = row, score
-            _sift_up(rows, scores, post_ids, found)
-            found += 1
-        else:
-            rows[0], scores[0] = row, score
-            _sift_down(rows, scores, post_ids, k)
-    return rows[:found], scores[:found]
+    first, middles, tops = block
+    for r in range(_BLOCK):
+        if tops[r] >= bound:
+            rows[count] = first + r
+            lows[count] = middles[r] - (tops[r] - middles[r])
+            highs[count] = tops[r]
+            fetch_ahead(facts, first + r)
+            count += 1
+    return count
+
+
+@numba.njit(nogil=True, cache=True)
+def scan_blocks(stored: Any, queries: Any, first: int, last: int, found: Any) -> None:
+    """Takes the rows of blocks `first` to `last` that may be among the best into `found`.
+
+    Unsigned indices and arrays out of their tuples: the loop is twice as slow without.
+    """
+    vectors, codes, scales, errors = stored.vectors, stored.codes, stored.scales, stored.errors
+    asked, high, low, starts = queries.vectors, queries.high, queries.low, queries.starts
+    factors, bounds = queries.factors, found.bounds
+    middles, highs = np.empty(64, np.float32), np.empty(64, np.float32)
+    for block in range(np.uint64(first), np.uint64(last)):
+        row = block * _BLOCK
+        for q in range(np.uint64(len(bounds))):
+            if len(codes):
+                _code_dots(codes, block, high, low, starts, q, middles)
+            else:
+                for r in range(_BLOCK):
+                    middles[r] = _dot(vectors, row + r, asked, q)
+            if _bound_block(scales, errors, row, factors, q, bounds[q], middles, highs):
+                found.counts[q, 0] = _take(
+                    found.rows[q],
+                    found.lows[q],
+                    found.highs[q],
+                    found.counts[q, 0],
+                    (row, middles, highs),
+                    bounds[q],
+                    stored.facts,
+                )
+                if found.counts[q, 0] >= found.counts[q, 2]:
+                    _look_through(found, stored.facts, queries, q)
+
+
+@numba.njit(nogil=True, cache=True)
+def run_dots(
+    codes: NDArray[np.uint8],
+    block: int,
+    high: NDArray[np.int8],
+    low: NDArray[np.int8],
+    starts: NDArray[np.int32],
+    q: int,
+    out: Float,
+) -> None:
+    """The dot products that the scan uses here, for Python to call; see `dots.plain_dots`."""
+    _code_dots(codes, block, high, low, starts, q, out)
+
+
+@numba.njit(nogil=True, cache=True)
+def look_through_all(stored: Any, queries: Any, found: Any) -> None:
+    """Leaves every query's allowed survivors only; to be called when all blocks are scanned."""
+    for q in range(len(queries.wanted)):
+        _look_through(found, stored.facts, queries, q)
+
+
+@numba.njit(nogil=True, cache=True)
+def score_rows(vectors: Float, rows: NDArray[np.int32], queries: Float, q: int) -> Float:
+    """Float32 scores of `rows` [M] for query `q`; minus zero becomes zero, its equal."""
+    scores = np.empty(len(rows), np.float32)
+    for at in range(len(rows)):
+        scores[at] = _dot(vectors, rows[at], queries, q) + np.float32(0.0)
+    return scores
+
+
+def n_blocks(rows: int) -> int:
+    """B."""
+    return -(-rows // BLOCK_ROWS)

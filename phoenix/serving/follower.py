@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.index.corpus import Corpus, Post, created_ms_of
-from phoenix.index.exact import ExactIndex, Ids
+from phoenix.index.exact import ExactIndex
+from phoenix.index.search import Ids
 from phoenix.serving.limits import ID_MAX
 from phoenix.serving.served import ServedRetrieval
 from phoenix.serving.telemetry import Telemetry

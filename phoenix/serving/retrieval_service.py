@@ -5,7 +5,7 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix.index.exact import SearchFilters, SearchResult
+from phoenix.index.search import SearchFilters, SearchResult
 from phoenix.serving.calls import Calls, NoModelError, NotFiniteError, RpcContext
 from phoenix.serving.context_cache import ContextCache
 from phoenix.serving.follower import CorpusFollower, LiveRetrieval
