@@ -18,16 +18,23 @@ norm scales start at 0, which leaves every parameter of the block without gradie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import haiku as hk
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from phoenix.attention import KeysValues, attend, attend_alone, attend_with_own, product
+from phoenix.attention import (
+    KeysValues,
+    OwnKeysValues,
+    attend,
+    attend_alone,
+    attend_with_own,
+    kept,
+    product,
+)
 from phoenix.initialise import Constant, Normal
 
 Array = jax.Array
@@ -115,8 +122,7 @@ class Block(hk.Module):
     def keys_values(self, context: Array, positions: Array) -> KeysValues:
         """Context [B, T, D] at positions [T] → its keys and values (all the last layer needs)."""
         normed = self._norm("norm_attention_in", context)
-        keys, values = self._projected(normed, ("key", "value"))
-        return self._kept(keys, values, positions)
+        return self._kept(normed, positions)
 
     def encode(
         self, context: Array, positions: Array, mask: Array, drop: Drop | None = None
@@ -126,14 +132,14 @@ class Block(hk.Module):
         `drop` hides values in training; serving passes none.
         """
         normed = self._norm("norm_attention_in", context)
-        keys, values, query = self._projected(normed, ("key", "value", "query"))
-        kept, query = self._kept(keys, values, positions), self._rotated(query, positions)
+        keys_values = self._kept(normed, positions)
+        query = self._rotated(self._heads("query", normed), positions)
         if self._is_alone(query) and drop is None:
-            mixed = attend_alone(query, kept, mask[0], None, self._dtype)
+            mixed = attend_alone(query, keys_values, mask[0], None, self._dtype)
         else:
             capped = self._style.soft_cap
-            mixed = attend(query, kept, mask, dtype=self._dtype, capped=capped, drop=drop)
-        return self._residual(context, mixed, drop), kept
+            mixed = attend(query, keys_values, mask, dtype=self._dtype, capped=capped, drop=drop)
+        return self._residual(context, mixed, drop), keys_values
 
     def score(self, candidates: Array, context: KeysValues, context_mask: Array) -> Array:
         """Candidates [B, C, D] → [B, C, D]; each sees the context (mask [B, T]) and itself.
@@ -142,8 +148,8 @@ class Block(hk.Module):
         own key is rotated.
         """
         normed = self._norm("norm_attention_in", candidates)
-        keys, values, query = self._projected(normed, ("key", "value", "query"))
-        own = KeysValues(keys, values)
+        own = OwnKeysValues(self._heads("key", normed), self._heads("value", normed))
+        query = self._heads("query", normed)
         if self._is_alone(query):
             mixed = attend_alone(query, context, context_mask, own, self._dtype)
         else:
@@ -159,21 +165,15 @@ class Block(hk.Module):
         """Whether one viewer's faster way applies; without the cap an exponential may overflow."""
         return query.shape[0] == 1 and self._style.soft_cap
 
-    def _projected(self, normed: Array, names: Sequence[str]) -> list[Array]:
-        """[B, T, D] → key, value or query heads [B, T, heads, K] each, by one product."""
-        c = self._config
-        heads = [c.heads if name == "query" else c.kv_heads for name in names]
-        parts = self._linears(names, normed, [count * c.key_size for count in heads])
-        shape = normed.shape[:-1]
-        return [
-            part.reshape(*shape, count, c.key_size)
-            for part, count in zip(parts, heads, strict=True)
-        ]
+    def _heads(self, name: str, x: Array) -> Array:
+        """Key, value or query heads [B, T, heads, K]."""
+        heads = self._config.heads if name == "query" else self._config.kv_heads
+        projected = self._linear(name, x, heads * self._config.key_size)
+        return projected.reshape(*x.shape[:-1], heads, self._config.key_size)
 
-    def _kept(self, keys: Array, values: Array, positions: Array) -> KeysValues:
-        """What a context keeps of a layer, in the operands' type: half the bytes in bfloat16."""
-        rotated = self._rotated(keys, positions)
-        return KeysValues(rotated.astype(self._dtype), values.astype(self._dtype))
+    def _kept(self, normed: Array, positions: Array) -> KeysValues:
+        keys = self._rotated(self._heads("key", normed), positions)
+        return kept(keys, self._heads("value", normed), self._dtype)
 
     def _rotated(self, x: Array, positions: Array) -> Array:
         return rotate(x, positions) if self._style.rotary else x
@@ -183,8 +183,8 @@ class Block(hk.Module):
         x = x + self._written("norm_attention_out", "output", mixed, x.shape[-1], drop)
         normed = self._norm("norm_ffn_in", x)
         hidden = ffn_width(x.shape[-1], self._config.widening)
-        gate, value = self._linears(("ffn_gate", "ffn_value"), normed, (hidden, hidden))
-        gated = jax.nn.gelu(gate, approximate=True) * value
+        gate = jax.nn.gelu(self._linear("ffn_gate", normed, hidden), approximate=True)
+        gated = gate * self._linear("ffn_value", normed, hidden)
         gated = gated if drop is None else drop("hidden", gated)
         return x + self._written("norm_ffn_out", "ffn_output", gated, x.shape[-1], drop)
 
@@ -196,14 +196,8 @@ class Block(hk.Module):
             added = self._norm(norm, added)
         return added if drop is None else drop("residual", added)
 
-    def _linears(self, names: Sequence[str], x: Array, sizes: Sequence[int]) -> list[Array]:
-        """Several matrices' products with one operand, as one product of all their columns."""
-        matrices = [
-            fan_in_matrix(name, x.shape[-1], size).astype(self._dtype)
-            for name, size in zip(names, sizes, strict=True)
-        ]
-        joined = matmul(x, jnp.concatenate(matrices, axis=-1), self._dtype)
-        return jnp.split(joined, np.cumsum(sizes)[:-1].tolist(), axis=-1)
+    def _linear(self, name: str, x: Array, size: int) -> Array:
+        return matmul(x, fan_in_matrix(name, x.shape[-1], size), self._dtype)
 
     def _norm(self, name: str, x: Array) -> Array:
         return rms_norm(x, norm_scale(name, x.shape[-1]))

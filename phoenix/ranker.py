@@ -49,7 +49,7 @@ DWELL_LOG_MAX = 9.0  # softplus is capped: e^9 s = 2.25 h, longer than any hones
 class ContextCache(NamedTuple):
     """An encoded context; leading axes [L, B] of the layers, [B] of the rest."""
 
-    layers: KeysValues  # keys and values [L, B, T, G, K]
+    layers: KeysValues  # keys [L, B, G, K, T], values [L, B, G, T, K]
     mask: Array  # [B, T] bool
     author_hashes: Array  # [B, S, J] int32, for the viewer's own past with an author
     author_past: Array  # [B, S, A + 2] float32: actions, one, dwell ratio

@@ -230,9 +230,9 @@ def test_p4_caches_name_their_shapes(ranker: Ranker, ranker_params, ranker_confi
     context, _ = make_batch(ranker_config)
     cache = jax.jit(ranker.encode)(ranker_params, context)
     layers, batch, tokens = ranker_config.layers, 3, 1 + 6
-    heads = ranker_config.kv_heads, ranker_config.key_size
-    assert cache.layers.keys.shape == (layers, batch, tokens, *heads)
-    assert cache.layers.values.shape == (layers, batch, tokens, *heads)
+    heads, size = ranker_config.kv_heads, ranker_config.key_size
+    assert cache.layers.keys.shape == (layers, batch, heads, size, tokens)
+    assert cache.layers.values.shape == (layers, batch, heads, tokens, size)
     assert cache.mask.shape == (batch, tokens)
     assert set(cache._fields) == {
         "layers", "mask", "author_hashes", "author_past", "profile", "tag_hashes", "durations",
