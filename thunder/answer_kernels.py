@@ -96,14 +96,17 @@ def put_true(out: Any, at: Any, tag: Any, value: Any) -> Any:
 
 
 @kernel
-def count_authors(posts: Any, slots: Any) -> Any:
-    """Different authors of posts [N]; ``slots`` [S] uint64 zeros are the set (no author is 0)."""
+def count_authors_and_replies(posts: Any, flags: Any, slots: Any) -> Any:
+    """Different authors, and replies, among posts [N] with flags [N]; ``slots`` [S] uint64 zeros
+    are the set of authors (none is 0)."""
     authors = 0
+    replies = 0
     for i in range(posts.size):
+        replies += flags[i] & REPLY != 0
         author_id = posts[i].author_id
         slot = id_map.home(slots, author_id)
         while slots[slot] != 0 and slots[slot] != author_id:
             slot = (slot + 1) & (slots.size - 1)
         authors += slots[slot] == 0
         slots[slot] = author_id
-    return authors
+    return authors, replies

@@ -8,7 +8,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from thunder.answer_kernels import POST_BYTES_MAX, TAIL_BYTES_MAX, count_authors, write_answer
+from thunder.answer_kernels import (
+    POST_BYTES_MAX,
+    TAIL_BYTES_MAX,
+    count_authors_and_replies,
+    write_answer,
+)
 from thunder.store import Found
 
 
@@ -20,7 +25,8 @@ def encode_answer(found: Found) -> bytes:
     return out[:size].tobytes()
 
 
-def different_authors(found: Found) -> int:
-    """How many authors the found posts are by."""
+def authors_and_replies(found: Found) -> tuple[int, int]:
+    """How many authors the found posts are by, and how many of the posts are replies."""
     slots = np.zeros(1 << (2 * found.posts.size).bit_length(), np.uint64)
-    return int(count_authors(found.posts, slots))
+    authors, replies = count_authors_and_replies(found.posts, found.flags, slots)
+    return authors, replies

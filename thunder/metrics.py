@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from service_kit.metrics import SIZES, Metrics
 from thunder.store import StoreSizes
 
 AGE_SECONDS = (1.0, 10.0, 60.0, 300.0, 1800.0, 3600.0, 14400.0, 43200.0, 86400.0, 172800.0)
 SHARES = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
+KINDS = ("posts", "videos")
+DROPPED = ("unknown_parent", "parent_not_followed", "own_repost", "deleted_source")
 
 
 class ThunderMetrics:
@@ -61,6 +65,24 @@ class ThunderMetrics:
             "clock_held_seconds", "How far the machine's clock is behind what it said before"
         )
         self.snapshots = SnapshotMetrics(metrics)
+        # What every query counts, looked up once.
+        self._answered = {
+            kind: (self.requests.labels(kind, "OK"), self.request_seconds.labels(kind))
+            for kind in KINDS
+        }
+        self._dropped = {reason: self.dropped.labels(reason) for reason in DROPPED}
+
+    def answered(self, kind: str, seconds: float) -> None:
+        """A query of this kind was answered."""
+        requests, request_seconds = self._answered[kind]
+        requests.inc()
+        request_seconds.observe(seconds)
+
+    def left_out(self, counts: Mapping[str, int]) -> None:
+        """What one query's rules left out, by reason; other counts are passed over."""
+        for reason, dropped in self._dropped.items():
+            if counts[reason]:
+                dropped.inc(counts[reason])
 
     def show_sizes(self, sizes: StoreSizes, evicted_posts: int) -> None:
         """Sets the gauges of the store."""

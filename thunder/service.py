@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
@@ -15,8 +16,7 @@ import grpc.aio
 from protos import thunder_pb2
 from service_kit.clock import Clock
 from service_kit.readiness import Readiness
-from thunder.answers import different_authors, encode_answer
-from thunder.layout import REPLY
+from thunder.answers import authors_and_replies, encode_answer
 from thunder.metrics import ThunderMetrics
 from thunder.requests import BadRequestError, OtherShareError, check_share, parse_request
 from thunder.shares import WHOLE, Share
@@ -31,11 +31,12 @@ Context = grpc.aio.ServicerContext[Request, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found, its protobuf bytes, and by how many authors it is."""
+    """What was found, its protobuf bytes, and how many authors and replies are among it."""
 
     found: Found
     message: bytes
     authors: int
+    replies: int
 
 
 class InNetworkPosts:
@@ -53,8 +54,10 @@ class InNetworkPosts:
         max_concurrent_requests: int,
         query_threads: int,
         request_timeout_ms: int,
+        encode: Callable[[Found], bytes] = encode_answer,
     ) -> None:
         self._store = store
+        self._encode = encode
         self._clock = clock
         self._metrics = metrics
         self._readiness = readiness
@@ -99,7 +102,8 @@ class InNetworkPosts:
             full = f"{self._places_max} queries are running already; retry after a moment"
             await self._refuse(context, kind, grpc.StatusCode.RESOURCE_EXHAUSTED, full)
         deadline_s = started_s + min(self._timeout_s, _remaining_s(context))
-        work = _Work(self._store, query, self._clock, deadline_s - ANSWER_RESERVE_S)
+        until_s = deadline_s - ANSWER_RESERVE_S
+        work = _Work(self._store, query, self._encode, self._clock, until_s)
         future = self._threads.submit(work.run)
         future.add_done_callback(self._give_place_back)
         try:
@@ -132,35 +136,41 @@ class InNetworkPosts:
 
     def _observe(self, kind: str, request: Request, answer: Answer, seconds: float) -> None:
         metrics, found = self._metrics, answer.found
-        metrics.requests.labels(kind, "OK").inc()
-        metrics.request_seconds.labels(kind).observe(seconds)
+        metrics.answered(kind, seconds)
         metrics.following.observe(len(request.following_user_ids))
         metrics.excluded.observe(len(request.exclude_post_ids))
         metrics.partial.inc(int(found.partial))
         metrics.returned.observe(found.posts.size)
-        for reason in ("unknown_parent", "parent_not_followed", "own_repost", "deleted_source"):
-            metrics.dropped.labels(reason).inc(found.counts[reason])
+        metrics.left_out(found.counts)
         if found.posts.size:
             self._observe_posts(answer)
         if request.debug:
             logger.info("query", extra={"posts": found.posts.size, **found.counts})
 
     def _observe_posts(self, answer: Answer) -> None:
-        metrics, found = self._metrics, answer.found
-        created_ms = found.posts["created_at_ms"]
-        metrics.returned_share.observe(found.posts.size / found.counts["entries_seen"])
-        metrics.freshness.observe((self._clock.now_ms() - int(created_ms[0])) / 1000)
-        metrics.time_range.observe(int(created_ms[0] - created_ms[-1]) / 1000)
-        metrics.reply_share.observe(float(((found.flags & REPLY) != 0).mean()))
+        metrics, posts = self._metrics, answer.found.posts
+        newest_ms, oldest_ms = int(posts[0]["created_at_ms"]), int(posts[-1]["created_at_ms"])
+        metrics.returned_share.observe(posts.size / answer.found.counts["entries_seen"])
+        metrics.freshness.observe((self._clock.now_ms() - newest_ms) / 1000)
+        metrics.time_range.observe((newest_ms - oldest_ms) / 1000)
+        metrics.reply_share.observe(answer.replies / posts.size)
         metrics.unique_authors.observe(answer.authors)
 
 
 class _Work:
     """One query on a query thread; stops at its deadline or when the caller has gone."""
 
-    def __init__(self, store: PostStore, query: Query, clock: Clock, until_s: float) -> None:
+    def __init__(
+        self,
+        store: PostStore,
+        query: Query,
+        encode: Callable[[Found], bytes],
+        clock: Clock,
+        until_s: float,
+    ) -> None:
         self._store = store
         self._query = query
+        self._encode = encode
         self._clock = clock
         self._until_s = until_s
         self._cancelled = False
@@ -170,7 +180,7 @@ class _Work:
 
     def run(self) -> Answer:
         found = self._store.query(self._query, self._out_of_time)
-        return Answer(found, encode_answer(found), different_authors(found))
+        return Answer(found, self._encode(found), *authors_and_replies(found))
 
     def _out_of_time(self) -> bool:
         return self._cancelled or self._clock.monotonic_s() >= self._until_s

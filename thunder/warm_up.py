@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 
 from service_kit.clock import Clock
-from thunder.answers import different_authors, encode_answer
+from thunder.answers import authors_and_replies, encode_answer
 from thunder.in_network import decode_in_network
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 from thunder.store import PostStore, Query
@@ -34,5 +34,5 @@ def warm_up(clock: Clock) -> None:
     for videos in (False, True):
         found = store.query(Query(1, following, following, 10, videos))
     encode_answer(found)
-    different_authors(found)
+    authors_and_replies(found)
     store.trim()

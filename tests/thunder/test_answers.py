@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from protos import thunder_pb2
-from thunder.answers import different_authors, encode_answer
+from thunder.answers import authors_and_replies, encode_answer
 from thunder.layout import DEAD, HIDDEN, REPLY, REPOST, ROW, VIDEO
 from thunder.store import Found
 
@@ -79,14 +78,13 @@ def test_an_id_that_the_store_does_not_know_is_left_unset() -> None:
     ]
 
 
-@pytest.mark.parametrize("authors", [[], [1], [7, 7, 7], [2**64 - 1, 1, 2**64 - 1, 2, 1]])
-def test_authors_are_counted_once(authors: list[int]) -> None:
-    rows = [(i + 1, author, 0, 0, 0, 0, 0, 0) for i, author in enumerate(authors)]
-    assert different_authors(found_of(rows, [0] * len(rows))) == len(set(authors))
-
-
 @settings(deadline=None)  # the first example compiles
-@given(st.lists(st.integers(1, 2**64 - 1) | st.integers(1, 9), max_size=50))
-def test_any_authors_are_counted_once(authors: list[int]) -> None:
-    rows = [(1, author, 0, 0, 0, 0, 0, 0) for author in authors]
-    assert different_authors(found_of(rows, [0] * len(rows))) == len(set(authors))
+@given(st.lists(st.tuples(st.integers(1, 2**64 - 1) | st.integers(1, 9), bits), max_size=50))
+@example([])
+@example([(7, REPLY), (7, REPLY | REPOST), (2**64 - 1, DEAD)])
+def test_authors_are_counted_once_and_replies_each(rows: list[tuple[int, int]]) -> None:
+    """The shares of replies and the numbers of authors that operators see come from here."""
+    authors, flags = [author for author, _ in rows], [bits for _, bits in rows]
+    found = found_of([(1, author, 0, 0, 0, 0, 0, 0) for author in authors], flags)
+    replies = sum(bits & REPLY != 0 for bits in flags)
+    assert authors_and_replies(found) == (len(set(authors)), replies)
