@@ -24,7 +24,6 @@ from home_mixer.candidate_hydrators.quoted_post_hydrator import QuotedPostHydrat
 from home_mixer.candidate_hydrators.subscription_hydrator import SubscriptionHydrator
 from home_mixer.candidate_hydrators.video_duration_hydrator import VideoDurationHydrator
 from home_mixer.candidate_hydrators.visibility_hydrator import VisibilityHydrator
-from home_mixer.clients.columns import sorted_rows
 from home_mixer.clients.memory import profile_batch
 from home_mixer.clients.protocols import Ids, ProfileBatch
 from home_mixer.columns import (
@@ -45,6 +44,7 @@ from home_mixer.filters.previously_served_posts_filter import PreviouslyServedPo
 from home_mixer.filters.repost_deduplication_filter import RepostDeduplicationFilter
 from home_mixer.filters.selfpost_filter import SelfpostFilter
 from home_mixer.filters.vf_filter import VFFilter
+from home_mixer.id_sets import IdRows
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.query_hydrators.served_history_query_hydrator import ServedHistoryQueryHydrator
 from home_mixer.query_hydrators.user_action_sequence_query_hydrator import (
@@ -72,7 +72,7 @@ class ThunderSource(Source[ScoredPostsQuery]):
     def __init__(self, world: FeedWorld) -> None:
         posts = [(one, world.contents[one]) for one in world.thunder_ids]
         ids = np.uint64
-        self._columns: dict[str, NDArray[Any]] = {
+        columns: dict[str, NDArray[Any]] = {
             "post_id": np.array([one for one, _ in posts], ids),
             "author_id": np.array([post.author_id for _, post in posts], ids),
             "created_at_ms": np.array([post.created_at_ms for _, post in posts], np.int64),
@@ -82,12 +82,13 @@ class ThunderSource(Source[ScoredPostsQuery]):
             "reposted_post_id": np.array([post.reposted_post_id for _, post in posts], ids),
             "reposted_user_id": np.array([post.reposted_user_id for _, post in posts], ids),
         }
+        parents, roots = columns["in_reply_to_post_id"], columns["conversation_id"]
+        columns["ancestors"] = ancestors_column(parents, roots)
+        columns["served_type"] = np.full(len(posts), SERVED_IN_NETWORK, np.int8)
+        self._columns = columns
 
     async def fetch(self, query: ScoredPostsQuery) -> dict[str, NDArray[Any]]:
-        columns = self._columns
-        ancestors = ancestors_column(columns["in_reply_to_post_id"], columns["conversation_id"])
-        served_type = np.full(len(ancestors), SERVED_IN_NETWORK, np.int8)
-        return {**columns, "ancestors": ancestors, "served_type": served_type}
+        return self._columns
 
 
 class PhoenixSource(Source[ScoredPostsQuery]):
@@ -119,13 +120,13 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
     budget_ms = BUDGET_MS
 
     def __init__(self, world: FeedWorld) -> None:
-        self._ids = world.predicted_ids
+        self._rows = IdRows(world.predicted_ids)
         self._heads = np.ascontiguousarray(world.heads.T)
 
     async def score(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, Any]:
         reposted = table["reposted_post_id"]
         originals = np.where(reposted != 0, reposted, table["post_id"])
-        found, rows = sorted_rows(originals, self._ids)
+        found, rows = self._rows.find(originals)
         heads = self._heads[:, rows]
         if not found.all():
             heads[:, ~found] = np.nan
@@ -140,12 +141,12 @@ class MemoryProfiles:
 
     def __init__(self, world: FeedWorld) -> None:
         known = sorted(world.profiles)
-        self._known = np.array(known, np.uint64)
+        self._known = IdRows(np.array(known, np.uint64))
         self._rows = profile_batch([None, *(world.profiles[one] for one in known)])
 
     async def get_profiles(self, user_ids: Ids) -> ProfileBatch:
         """Rows [B]; row 0 stands for "not found"."""
-        found, rows = sorted_rows(user_ids, self._known)
+        found, rows = self._known.find(user_ids)
         at = np.where(found, rows + 1, 0)
         names = ("found", "screen_name", "verified", "followers_count")
         return ProfileBatch(**{name: getattr(self._rows, name)[at] for name in names})

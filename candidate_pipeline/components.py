@@ -153,8 +153,9 @@ class Filter(Component[Q]):
     """The only kind that removes candidates. Runs in the declared order, on what is left."""
 
     @abstractmethod
-    def keep(self, query: Q, table: CandidateTable) -> NDArray[Any]:
-        """A boolean mask [len(table)]; False removes the row."""
+    def keep(self, query: Q, table: CandidateTable) -> NDArray[Any] | Awaitable[NDArray[Any]]:
+        """A boolean mask [len(table)]; False removes the row. It may be awaitable, as a filter that
+        computes long may leave the event loop when there is much to do, and stay when not."""
 
     def fallback(self, query: Q, table: CandidateTable) -> NDArray[Any]:
         """The mask under FailurePolicy.FALLBACK."""

@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import compress, count
+from operator import attrgetter, not_
 from typing import Final
 
 _ZERO_WIDTH_JOINER: Final = "\u200d"
@@ -48,6 +50,7 @@ _INVISIBLE: Final = re.compile(
 _WORD, _MARK, _SYMBOL, _JOINER, _TONE, _FLAG, _GAP = range(7)
 _IN_WORDS: Final = (_WORD, _MARK)
 _TOKEN: Final = re.compile(r"[#@$]?\w+(?:'\w+)*|[$+<=>^`|~]|[^\w\s\x00-\x7f]+")
+_FORMS: Final = attrgetter("forms")
 _NOT_WORD: Final = re.compile(r"[^\w\s\x00-\x7f]")
 
 
@@ -91,12 +94,14 @@ class KeywordMatcher:
             return True
         return bool(self._substrings) and any(part in text.folded for part in self._substrings)
 
-    def which(self, texts: Iterable[TokenizedText]) -> list[bool]:
-        """`matches` of each text. Most hold no keyword's first word: one set operation tells."""
+    def which(self, texts: Sequence[TokenizedText]) -> list[int]:
+        """Places of the texts that match. Most hold no keyword's first word: one operation on sets
+        tells, and no step of Python is taken for such a text."""
         if self._substrings:
-            return [self.matches(text) for text in texts]
-        lacks_all = self._firsts.isdisjoint
-        return [not lacks_all(text.forms) and self._phrase_in(text) for text in texts]
+            return [at for at, text in enumerate(texts) if self.matches(text)]
+        lacks = map(self._firsts.isdisjoint, map(_FORMS, texts))
+        may_match = compress(count(), map(not_, lacks))
+        return [at for at in may_match if self._phrase_in(texts[at])]
 
     def _phrase_in(self, text: TokenizedText) -> bool:
         return any(

@@ -30,7 +30,7 @@ def window_starts(
         return np.zeros(0, np.bool_)
     group = np.cumsum(opens_group) - 1
     starts = np.flatnonzero(opens_group)
-    ends = np.r_[starts[1:], len(times_ms)][group]
+    ends = np.append(starts[1:], len(times_ms))[group]
     # One ascending number a row: its group, then the rank of its time, so that no time overflows.
     distinct = np.unique(times_ms)
     keys = group * (len(distinct) + 1)

@@ -13,6 +13,7 @@ from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.protocols import ProfileStore
 from home_mixer.columns import UNKNOWN
+from home_mixer.id_sets import distinct
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -33,7 +34,7 @@ class AuthorInformationHydrator(Hydrator[ScoredPostsQuery]):
 
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         both = np.concatenate([table["author_id"], table["reposted_user_id"]])
-        user_ids, rows = np.unique(both, return_inverse=True)
+        user_ids, rows = distinct(both)
         batch = await self._store.get_profiles(user_ids)
         author, reposted = rows[: len(table)], rows[len(table) :]
         followers = np.where(batch.found, batch.followers_count, UNKNOWN)

@@ -14,6 +14,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.protocols import Ids, Mask, SocialGraphStore
+from home_mixer.id_sets import distinct
 from home_mixer.last_known import BLOCKS_MAX, REASON_STALE, LastKnown, is_fresh
 from home_mixer.query import ScoredPostsQuery
 
@@ -65,7 +66,7 @@ class BlockedByHydrator(Hydrator[ScoredPostsQuery]):
 def _everyone(table: CandidateTable) -> tuple[Ids, AnyArray]:
     """(distinct author ids, where each of the authors of each post is among them)."""
     everyone = np.concatenate([table[name] for name in _AUTHORS])
-    user_ids, rows = np.unique(everyone, return_inverse=True)
+    user_ids, rows = distinct(everyone)
     return user_ids, rows
 
 

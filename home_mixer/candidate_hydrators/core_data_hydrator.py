@@ -57,9 +57,9 @@ class CoreDataHydrator(Hydrator[ScoredPostsQuery]):
 def _columns(table: CandidateTable, batch: PostBatch, otherwise: int) -> dict[str, AnyArray]:
     """``otherwise``: core_data_found of posts that the batch does not hold."""
     found = batch.found
-    columns: dict[str, AnyArray] = {
-        name: np.where(found, getattr(batch, name), table[name]) for name in _COPIED
-    }
+    columns: dict[str, AnyArray] = {name: getattr(batch, name) for name in _COPIED}
+    if not found.all():
+        columns = {name: np.where(found, new, table[name]) for name, new in columns.items()}
     columns["ancestors"] = ancestors_column(
         columns["in_reply_to_post_id"], columns["conversation_id"]
     )

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from candidate_pipeline.components import Hydrator
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.protocols import SocialGraphStore
-from home_mixer.id_sets import contains
+from home_mixer.id_sets import contains, distinct
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -23,7 +21,7 @@ class MutualFollowHydrator(Hydrator[ScoredPostsQuery]):
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         authors = table["author_id"]
         mutual = contains(query.followed_user_ids, authors)
-        user_ids, rows = np.unique(authors[mutual], return_inverse=True)
+        user_ids, rows = distinct(authors[mutual])
         if len(user_ids):
             follows = await self._store.follows_viewer(query.viewer_id, user_ids)
             mutual[mutual] = follows[rows]

@@ -12,6 +12,8 @@ stays so, and everything else is unknown.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +28,7 @@ from home_mixer.query import ScoredPostsQuery
 from home_mixer.visibility_rules import REASON_UNKNOWN, stricter, verdict
 
 LABEL_BITS = 32  # as stored
+VERDICTS_MAX = 4_096  # of combinations of labels; posts have few, mostly none
 
 _SHOWN = ("post_id", "reposted_post_id", "quoted_post_id")
 
@@ -118,15 +121,16 @@ def _columns(
 def _verdict(seen: VisibilityBatch, row: int, level: int) -> Verdict:
     """Of a post that is itself shown: it must be known, and not deleted."""
     deleted = bool(seen.deleted[row])
-    own = verdict(_numbers(seen.labels[row]), deleted=deleted, in_network=level)
+    own = _verdict_of(int(seen.labels[row]), deleted, level)
     return own if seen.found[row] else stricter(own, NOT_KNOWN)
 
 
 def _labels_verdict(seen: VisibilityBatch, row: int) -> Verdict:
     """Of a quoted post: its labels alone."""
-    return verdict(_numbers(seen.labels[row]), deleted=False, in_network=NO)
+    return _verdict_of(int(seen.labels[row]), False, NO)
 
 
-def _numbers(labels: np.uint32) -> list[int]:
-    bits = int(labels)
-    return [number for number in range(LABEL_BITS) if bits >> number & 1]
+@lru_cache(maxsize=VERDICTS_MAX)
+def _verdict_of(labels: int, deleted: bool, level: int) -> Verdict:
+    numbers = [number for number in range(LABEL_BITS) if labels >> number & 1]
+    return verdict(numbers, deleted=deleted, in_network=level)

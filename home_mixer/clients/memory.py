@@ -1,7 +1,7 @@
 """In-memory feature stores: the plain semantics, for tests, benchmarks and as the others' oracle.
 
 Rows live in dictionaries; columns for reading posts are built once after a write and gathered
-with a binary search, so that a benchmark measures the feed and not a store. One process, no
+through a table of places, so that a benchmark measures the feed and not a store. One process, no
 threads, nothing on disk.
 """
 
@@ -19,7 +19,6 @@ from home_mixer.clients.columns import (
     encode_post,
     headers_of,
     post_batch,
-    sorted_rows,
     texts_of,
 )
 from home_mixer.clients.protocols import (
@@ -45,6 +44,8 @@ from home_mixer.clients.writes import (
     PostState,
     Profile,
 )
+from home_mixer.id_sets import IdRows, contains
+from home_mixer.query import sorted_ids
 
 
 class MemoryFeatureStore:
@@ -61,7 +62,9 @@ class MemoryFeatureStore:
         self._served: dict[int, dict[int, int]] = defaultdict(dict)
         self._requests: dict[int, RequestInfo] = {}
         self._positions: dict[tuple[str, int], int] = {}
-        self._columns: tuple[Ids, PostBatch] | None = None
+        self._columns: tuple[IdRows, PostBatch] | None = None
+        self._action_rows: dict[int, ActionRows] = {}
+        self._pointing: dict[tuple[int, int], Ids] = {}
 
     def clients(self) -> FeatureClients:
         """This object behind every protocol."""
@@ -75,6 +78,8 @@ class MemoryFeatureStore:
         batch.changed_posts(touched)
         self._posts.update(touched)
         self._columns = None
+        self._action_rows.clear()
+        self._pointing.clear()
         for kind, user_id, target_id, change in batch.edges:
             _keep_larger(self._edges[kind, user_id], target_id, change)
             self._reverse[kind, target_id].add(user_id)
@@ -117,10 +122,10 @@ class MemoryFeatureStore:
             values = [encode_post(self._posts[int(post_id)]) for post_id in known]
             headers = np.append(headers_of(values), np.zeros(1, POST_HEADER))
             texts = np.append(texts_of(values), empty_texts(1))
-            self._columns = known, post_batch(headers, texts)
-        known, columns = self._columns
-        found, rows = sorted_rows(post_ids, known)
-        return columns, np.where(found, rows, len(known))
+            self._columns = IdRows(known), post_batch(headers, texts)
+        known_rows, columns = self._columns
+        found, rows = known_rows.find(post_ids)
+        return columns, np.where(found, rows, len(columns.found) - 1)
 
     # ---- users ----
 
@@ -149,12 +154,15 @@ class MemoryFeatureStore:
         return self._points_at(FOLLOW, user_id, author_ids)
 
     def _points_at(self, kind: int, user_id: int, author_ids: Ids) -> Mask:
-        sources = [
-            source
-            for source in self._reverse.get((kind, user_id), ())
-            if not self._edges[kind, source][user_id].removed
-        ]
-        return np.isin(author_ids, np.array(sources, np.uint64))
+        pointing = self._pointing.get((kind, user_id))
+        if pointing is None:
+            pointing = sorted_ids(
+                source
+                for source in self._reverse.get((kind, user_id), ())
+                if not self._edges[kind, source][user_id].removed
+            )
+            self._pointing[kind, user_id] = pointing
+        return contains(pointing, author_ids)
 
     def _live(self, kind: int, user_id: int) -> Ids:
         edges = self._edges.get((kind, user_id), {})
@@ -162,8 +170,12 @@ class MemoryFeatureStore:
 
     async def newest_actions(self, user_id: int, limit: int) -> ActionRows:
         """At most ``limit`` rows, oldest first."""
-        rows = sorted(self._actions.get(user_id, {}).values(), key=lambda action: action[:3])
-        return action_rows(rows[-min(limit, self._actions_per_user_max) :] if limit else [])
+        every = self._action_rows.get(user_id)
+        if every is None:
+            rows = sorted(self._actions.get(user_id, {}).values(), key=lambda action: action[:3])
+            every = self._action_rows[user_id] = action_rows(rows)
+        start = max(0, len(every) - min(limit, self._actions_per_user_max))
+        return ActionRows(*(getattr(every, name)[start:] for name in ActionRows.__slots__))
 
     # ---- what was served ----
 

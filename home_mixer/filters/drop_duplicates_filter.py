@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from candidate_pipeline.components import MergingFilter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.columns import IDENTITY_COLUMNS
+from home_mixer.id_sets import first_rows
 from home_mixer.query import ScoredPostsQuery
 
 _MERGED = tuple(column.name for column in IDENTITY_COLUMNS)
@@ -42,13 +43,13 @@ class DropDuplicatesFilter(MergingFilter[ScoredPostsQuery]):
 
 def _pairs(post_ids: NDArray[np.uint64]) -> Iterator[tuple[_Rows, _Rows]]:
     """(first rows, their second rows), then (first rows, their third rows), and so on."""
-    order = np.argsort(post_ids, kind="stable")
-    ordered = post_ids[order]
-    starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(order) else order
-    sizes = np.diff(np.r_[starts, len(order)])
-    for nth in range(1, int(sizes.max(initial=1))):
-        has_nth = starts[sizes > nth]
-        yield order[has_nth], order[has_nth + nth]
+    winners = first_rows(post_ids)
+    losers = np.flatnonzero(winners != np.arange(len(post_ids)))
+    winners = winners[losers]
+    while len(losers):
+        is_next = first_rows(winners.astype(np.uint64)) == np.arange(len(winners))
+        yield winners[is_next], losers[is_next]
+        winners, losers = winners[~is_next], losers[~is_next]
 
 
 def _merge_sources(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from candidate_pipeline.components import Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.filters.related_ids import original_ids
+from home_mixer.id_sets import first_rows
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -18,7 +19,5 @@ class RepostDeduplicationFilter(Filter[ScoredPostsQuery]):
     reads = frozenset({"post_id", "reposted_post_id"})
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
-        mask = np.zeros(len(table), np.bool_)
-        _, first = np.unique(original_ids(table), return_index=True)
-        mask[first] = True
+        mask: NDArray[np.bool_] = first_rows(original_ids(table)) == np.arange(len(table))
         return mask

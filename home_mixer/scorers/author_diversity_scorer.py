@@ -13,7 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from candidate_pipeline.components import Scorer
+from candidate_pipeline.ranking import rank_descending
 from candidate_pipeline.table import CandidateTable
+from home_mixer.id_sets import distinct
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.scorers.final_score import FALLBACK_SHIFT, Reals, final_score
 
@@ -49,11 +51,18 @@ def _keys(table: CandidateTable, by_original_author: bool) -> NDArray[np.uint64]
 def _ranks_within(keys: NDArray[np.uint64], table: CandidateTable) -> NDArray[np.int64]:
     """[N]: place of each row, from 0, among the rows of its key; unscored posts after scored."""
     fallback = table["scored_by_fallback"]
-    base = np.where(fallback, table["offset"] - FALLBACK_SHIFT, table["offset"])
-    order = np.lexsort((~table["post_id"], -base, keys))
-    ordered = keys[order]
-    place = np.arange(len(order))
-    starts = np.r_[True, ordered[1:] != ordered[:-1]][: len(order)]
-    ranks = np.empty(len(order), np.int64)
-    ranks[order] = place - np.maximum.accumulate(np.where(starts, place, 0))
+    base = table["offset"]
+    if fallback.any():
+        base = np.where(fallback, base - FALLBACK_SHIFT, base)
+    best_first = rank_descending(base, table["post_id"])
+    groups = distinct(keys)[1][best_first]
+    if len(groups) <= np.iinfo(np.uint16).max:
+        groups = groups.astype(np.uint16)  # a stable sort of so few values counts them
+    by_group = np.argsort(groups, kind="stable")
+    ordered = groups[by_group]
+    place = np.arange(len(ordered))
+    opens = np.ones(len(ordered), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=opens[1:])
+    ranks = np.empty(len(ordered), np.int64)
+    ranks[best_first[by_group]] = place - np.maximum.accumulate(np.where(opens, place, 0))
     return ranks

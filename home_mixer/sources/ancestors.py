@@ -13,10 +13,14 @@ def ancestors_column(
     ancestors = np.empty(len(in_reply_to_post_id), dtype=object)
     ancestors.fill(())
     rows = np.flatnonzero(in_reply_to_post_id)
-    parents, roots = in_reply_to_post_id[rows].tolist(), conversation_id[rows].tolist()
-    tuples = (
-        (parent, root) if root not in (0, parent) else (parent,)
-        for parent, root in zip(parents, roots, strict=True)
-    )
-    ancestors[rows] = np.fromiter(tuples, object, len(rows))
+    parents, roots = in_reply_to_post_id[rows], conversation_id[rows]
+    deep = (roots != 0) & (roots != parents)
+    _fill(ancestors, rows[deep], parents[deep], roots[deep])
+    _fill(ancestors, rows[~deep], parents[~deep])
     return ancestors
+
+
+def _fill(ancestors: NDArray[np.object_], rows: NDArray[np.intp], *ids: NDArray[np.uint64]) -> None:
+    """One tuple of ids a row; `zip` makes them without a step of Python each."""
+    tuples = zip(*(column.tolist() for column in ids), strict=True)
+    ancestors[rows] = np.fromiter(tuples, object, len(rows))

@@ -1,11 +1,12 @@
 """A muted word is not read: in the post, in what it reposts, in what it quotes."""
 
 import hypothesis.strategies as st
+import numpy as np
 import pytest
 from hypothesis import given
 
 from home_mixer.columns import UNKNOWN, YES
-from home_mixer.filters.muted_keyword_filter import MutedKeywordFilter
+from home_mixer.filters.muted_keyword_filter import CUT_INLINE_MAX, MutedKeywordFilter
 from home_mixer.params import load_params
 
 TEXTS = ("text", "reposted_text", "quoted_text")
@@ -62,3 +63,15 @@ def test_equals_a_walk_over_the_candidates(data, candidate_rows, make_table, mak
     ]
     query = make_query(muted_keywords=tuple(muted))
     assert MutedKeywordFilter().keep(query, make_table(*rows)).tolist() == expected
+
+
+async def test_many_new_texts_are_cut_off_the_event_loop_and_judged_alike(make_table, make_query):
+    """Thousands of texts at once would hold up every other feed of the process."""
+    rows = [{"text": f"word{i}", "core_data_found": YES} for i in range(CUT_INLINE_MAX + 5)]
+    query, table = make_query(muted_keywords=("word1",)), make_table(*rows)
+    muted = MutedKeywordFilter()
+    later = muted.keep(query, table)
+    assert not isinstance(later, np.ndarray)
+    mask = await later
+    assert [row for row, kept in enumerate(mask.tolist()) if not kept] == [1]
+    assert muted.keep(query, table).tolist() == mask.tolist()  # all are known now
