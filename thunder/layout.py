@@ -164,7 +164,7 @@ def zeros(size: int, dtype: np.dtype[Any]) -> NDArray[Any]:
     size_bytes = size * dtype.itemsize
     if size_bytes < PAGED_BYTES_MIN:
         return np.zeros(size, dtype)
-    pages = mmap.mmap(-1, size_bytes)
+    pages = mmap.mmap(-1, size_bytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     if hasattr(mmap, "MADV_HUGEPAGE"):
         pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, dtype)

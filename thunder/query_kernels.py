@@ -1,9 +1,10 @@
 """Compiled reads: walk the followed authors newest first, apply the rules, keep the newest K.
 
 An author's walk ends at the first entry that is too old to be among the newest K, which is exact
-because segments are in time order. How old that is, a query first learns from a sample of its
-authors; where the sample misleads (fewer than K turn up), it walks once more without. What passes
-goes to a buffer that is sorted and cut to K whenever it holds twice as many.
+because segments are in time order. How old that is, a query first learns from a glance at its
+authors' entries, without reading a row; where that misleads (fewer than K turn up), it walks once
+more without. What passes goes to a buffer that is sorted and cut to K whenever it holds twice as
+many.
 
 Memory, not arithmetic, is what a query waits for. So authors are taken in slices, and before a
 slice is walked all that the walk will read is asked for at once (`look_ahead`). Each query thread
@@ -37,7 +38,6 @@ from thunder.layout import (
     VIDEOS,
 )
 from thunder.query_scratch import (
-    AUTHORS_FOUND,
     COUNTS,
     DEAD_SOURCES,
     ENTRIES_SEEN,
@@ -46,6 +46,7 @@ from thunder.query_scratch import (
     FOUND,
     OWN_REPOSTS,
     PARENT_NOT_FOLLOWED,
+    REPLIES_SEEN,
     SCANNED,
     SLICE,
     UNKNOWN_PARENT,
@@ -54,9 +55,11 @@ from thunder.query_scratch import (
 from thunder.selection import NO_LIMIT_MS, keep_newest
 
 SCAN_MAX: Final = 500  # x-algorithm, MAX_TINY_POSTS_PER_USER_SCAN
-SAMPLE_STEP: Final = 8  # one author in so many is looked at to learn where the K-th post lies
-SAMPLE_AUTHORS_MIN: Final = 8  # fewer say nothing
-SAMPLE_MARGIN: Final = 32  # posts of the sample beyond 5/4 of its share of K: few misleading ones
+# The glance: of at most so many authors; replies count as a part, for some are dropped; and a
+# margin for reposts of deleted posts and, where not all authors are looked at, for chance.
+GLANCE_AUTHORS_MAX: Final = 1 << 8
+REPLIES_PER_POST: Final = 4  # at least one in four is shown, else the query walks twice
+GLANCE_MARGIN: Final = 32
 LOOK_AHEAD: Final = 6  # entries of a segment asked for; a slice's walk rarely goes further
 GATHER_AHEAD: Final = 16  # rows: as many reads as a core has under way
 
@@ -85,8 +88,19 @@ def set_has(keys: Any, epochs: Any, epoch: Any, key: Any) -> Any:
 
 
 @kernel
-def prepare(scratch: Any, following: Any, excluded: Any, results_max: Any) -> Any:
+def begin(
+    state: Any, scratch: Any, limits: Any, following: Any, excluded_ids: Any, videos: Any
+) -> Any:
     """Starts a query; returns how many different authors it names."""
+    authors = fill_sets(scratch, following, excluded_ids)
+    begin_walk(scratch, limits.results_max)
+    find_authors(state, scratch, authors)
+    glance(state, scratch, limits, authors, videos)
+    return authors
+
+
+@helper
+def fill_sets(scratch: Any, following: Any, excluded_ids: Any) -> Any:
     scratch.epoch[0] += np.uint32(1)
     if scratch.epoch[0] == 0:  # wrapped: what is marked could be taken for fresh
         scratch.follow_epochs[:] = 0
@@ -99,12 +113,10 @@ def prepare(scratch: Any, following: Any, excluded: Any, results_max: Any) -> An
             scratch.authors[authors] = author
             authors += 1
     scratch.exclude_filter[:] = 0
-    for post_id in excluded:
+    for post_id in excluded_ids:
         set_add(scratch.exclude_keys, scratch.exclude_epochs, epoch, post_id)
         bit = filter_bit(id_map.mark_of(post_id, 0))
         scratch.exclude_filter[bit >> 3] |= np.uint8(1 << (bit & 7))
-    begin_walk(scratch, results_max)
-    scratch.limit_ms[0] = NO_LIMIT_MS
     return authors
 
 
@@ -117,55 +129,126 @@ def filter_bit(mark: Any) -> Any:
 def begin_walk(scratch: Any, wanted: Any) -> None:
     scratch.counts[:COUNTS] = 0
     scratch.counts[WANTED] = wanted
+    scratch.limit_ms[0] = NO_LIMIT_MS
+
+
+@helper
+def find_authors(state: Any, scratch: Any, authors: Any) -> None:
+    """Slots of all authors, −1 for those without posts."""
+    ids, slots, index = scratch.authors, scratch.slots, state.author_slots
+    for first in range(0, authors, SLICE):
+        last = min(authors, first + SLICE)
+        for i in range(first, last):
+            prefetch(index, id_map.home(index, ids[i]))
+        for i in range(first, last):
+            at_home = np.int64(index[id_map.home(index, ids[i])])
+            prefetch(state.authors, max(at_home - 1, 0))
+        for i in range(first, last):
+            slots[i] = NO_ROW
+            if ids[i] != 0:
+                slots[i] = id_map.find_row(index, state.authors.author_id, ids[i])
+
+
+@helper
+def glance(state: Any, scratch: Any, limits: Any, authors: Any, videos: Any) -> None:
+    """Learns how old the K-th newest post will be, about, from what entries alone say."""
+    step = (authors + GLANCE_AUTHORS_MAX - 1) // GLANCE_AUTHORS_MAX
+    if step == 0:
+        return
+    wanted = limits.results_max
+    margin = GLANCE_MARGIN if step == 1 else GLANCE_MARGIN + wanted // (8 * step)
+    share = wanted // step + margin
+    begin_walk(scratch, share)
+    first_kind, last_kind = (VIDEOS, VIDEOS) if videos else (ORIGINALS, SECONDARY)
+    for first in range(0, authors, SLICE * step):
+        last = min(authors, first + SLICE * step)
+        ask_for_entries(state, scratch, first, last, step, first_kind, last_kind)
+        for i in range(first, last, step):
+            if scratch.slots[i] < 0:
+                continue
+            for kind in range(first_kind, last_kind + 1):
+                glance_at(state, scratch, limits, np.int64(scratch.slots[i]), kind)
+    keep_newest(state, scratch)
+    enough, limit_ms = scratch.counts[FOUND] == share, scratch.limit_ms[0]
+    begin_walk(scratch, wanted)
+    if enough:
+        scratch.limit_ms[0] = limit_ms
+
+
+@helper
+def ask_for_entries(
+    state: Any, scratch: Any, first: Any, last: Any, step: Any, first_kind: Any, last_kind: Any
+) -> None:
+    for i in range(first, last, step):
+        if scratch.slots[i] < 0:
+            continue
+        author = state.authors[scratch.slots[i]]
+        for kind in range(first_kind, last_kind + 1):
+            newest = author.first[kind] + author.length[kind] - 1
+            prefetch(state.entries, newest)
+            prefetch(state.entries, newest - 4)  # the cache line before
+
+
+@helper
+def glance_at(state: Any, scratch: Any, limits: Any, slot: Any, kind: Any) -> None:
+    """Times of one segment's posts that may pass, as if the rules that read rows all held."""
+    author = state.authors[slot]
+    first = author.first[kind]
+    at = first + author.length[kind] - 1
+    oldest_ms = max(limits.cutoff_ms, scratch.limit_ms[0])
+    left = limits.originals_max if kind == ORIGINALS else limits.secondary_max
+    if kind == VIDEOS:
+        left = limits.videos_max
+    counts = scratch.counts
+    found = counts[FOUND]
+    while at >= first and left > 0:
+        entry = state.entries[at]
+        created_ms, mark = entry.created_ms, entry.mark
+        at -= 1
+        if created_ms > limits.now_ms:
+            continue
+        if created_ms < oldest_ms:
+            break
+        if mark & (DEAD | HIDDEN) != 0 or perhaps_excluded(scratch, mark):
+            continue
+        if kind == VIDEOS and mark & VIDEO == 0:
+            continue  # a repost of a video, perhaps
+        if mark & REPLY != 0:
+            counts[REPLIES_SEEN] += 1
+            if counts[REPLIES_SEEN] % REPLIES_PER_POST != 0:
+                continue
+        left -= 1
+        scratch.found_ms[found] = created_ms
+        scratch.found_rows[found] = entry.row
+        found += 1
+    counts[FOUND] = found
+    if found >= 2 * counts[WANTED]:
+        keep_newest(state, scratch)
 
 
 @kernel
 def restart(scratch: Any) -> Any:
-    """Whether fewer than K turned up and the sample may be why; all is then forgotten."""
+    """Whether fewer than K turned up and the glance may be why; all is then forgotten."""
     counts = scratch.counts
     if counts[FOUND] >= counts[WANTED] or scratch.limit_ms[0] == NO_LIMIT_MS:
         return False
     begin_walk(scratch, counts[WANTED])
-    scratch.limit_ms[0] = NO_LIMIT_MS
     return True
 
 
 @kernel
-def sample(state: Any, scratch: Any, limits: Any, authors: Any, videos: Any) -> None:
-    """Learns from some of the ``authors`` how old the K-th newest post will be."""
-    if authors < SAMPLE_AUTHORS_MIN * SAMPLE_STEP:
-        return
-    wanted = limits.results_max
-    share = wanted // SAMPLE_STEP + wanted // (4 * SAMPLE_STEP) + SAMPLE_MARGIN
-    begin_walk(scratch, share)
-    scan(state, scratch, limits, 0, authors, SAMPLE_STEP, videos)
-    keep_newest(state, scratch)
-    enough = scratch.counts[FOUND] == share
-    limit_ms = scratch.limit_ms[0]
-    begin_walk(scratch, wanted)
-    scratch.limit_ms[0] = limit_ms if enough else NO_LIMIT_MS
-
-
-@kernel
 def scan_authors(state: Any, scratch: Any, limits: Any, begin: Any, end: Any, videos: Any) -> None:
-    """Walks the segments of the authors [begin, end) of the prepared query."""
-    scan(state, scratch, limits, begin, end, 1, videos)
-
-
-@helper
-def scan(
-    state: Any, scratch: Any, limits: Any, begin: Any, end: Any, step: Any, videos: Any
-) -> None:
-    """Takes every ``step``-th of the authors [begin, end), a slice at a time."""
-    for first in range(begin, end, SLICE * step):
-        last = min(end, first + SLICE * step)
-        find_authors(state, scratch, first, last, step)
-        if videos:
-            look_ahead(state, scratch, limits, VIDEOS, VIDEOS)
-        else:
-            look_ahead(state, scratch, limits, ORIGINALS, SECONDARY)
-        for i in range(scratch.counts[AUTHORS_FOUND]):
+    """Walks the segments of the authors [begin, end) of the query, a slice at a time."""
+    first_kind, last_kind = (VIDEOS, VIDEOS) if videos else (ORIGINALS, SECONDARY)
+    ask_for_entries(state, scratch, begin, min(end, begin + SLICE), 1, first_kind, last_kind)
+    for first in range(begin, end, SLICE):
+        last = min(end, first + SLICE)
+        ask_for_entries(state, scratch, last, min(end, last + SLICE), 1, first_kind, last_kind)
+        look_ahead(state, scratch, first, last, first_kind, last_kind)
+        for i in range(first, last):
             slot = np.int64(scratch.slots[i])
+            if slot < 0:
+                continue
             if videos:
                 walk(state, scratch, limits, slot, VIDEOS, limits.videos_max)
             else:
@@ -174,55 +257,32 @@ def scan(
 
 
 @helper
-def find_authors(state: Any, scratch: Any, first: Any, last: Any, step: Any) -> None:
-    """Slots of the authors of a slice that have posts."""
-    authors, index = scratch.authors, state.author_slots
-    for i in range(first, last, step):
-        prefetch(index, id_map.home(index, authors[i]))
-    for i in range(first, last, step):
-        prefetch(state.authors, np.int64(index[id_map.home(index, authors[i])]) - 1)
-    found = 0
-    for i in range(first, last, step):
-        if authors[i] == 0:
-            continue
-        slot = id_map.find_row(index, state.authors.author_id, authors[i])
-        if slot >= 0:
-            scratch.slots[found] = slot
-            found += 1
-    scratch.counts[AUTHORS_FOUND] = found
-
-
-@helper
-def look_ahead(state: Any, scratch: Any, limits: Any, first_kind: Any, last_kind: Any) -> None:
-    """Asks for what the walk of a slice will read: entries, then rows, then what they refer to."""
-    found = scratch.counts[AUTHORS_FOUND]
-    for i in range(found):
-        author = state.authors[scratch.slots[i]]
-        for kind in range(first_kind, last_kind + 1):
-            prefetch(state.entries, author.first[kind] + author.length[kind] - 1)
+def look_ahead(
+    state: Any, scratch: Any, first: Any, last: Any, first_kind: Any, last_kind: Any
+) -> None:
+    """Asks for what the walk of a slice will read: rows, then what they refer to."""
     limit_ms = scratch.limit_ms[0]
-    if limit_ms == NO_LIMIT_MS:
-        return
-    rows = 0
-    for i in range(found):
+    asked = 0
+    for i in range(first, last):
+        if scratch.slots[i] < 0:
+            continue
         author = state.authors[scratch.slots[i]]
         for kind in range(first_kind, last_kind + 1):
-            first = author.first[kind]
-            at = first + author.length[kind] - 1
-            first = max(first, at + 1 - LOOK_AHEAD)
-            while at >= first and state.entries[at].created_ms >= limit_ms:
+            oldest = author.first[kind]
+            at = oldest + author.length[kind] - 1
+            oldest = max(oldest, at + 1 - LOOK_AHEAD)
+            while at >= oldest and state.entries[at].created_ms >= limit_ms:
                 entry = state.entries[at]
                 at -= 1
-                if entry.mark & (REPLY | REPOST) == 0:
-                    continue
-                prefetch(state.rows, np.int64(entry.row))
-                prefetch(state.reference, np.int64(entry.row))
-                scratch.ahead[rows] = entry.row
-                rows += 1
-    for i in range(rows):
-        reference = np.int64(state.reference[scratch.ahead[i]])
-        prefetch(state.rows, max(reference, 0))
-        prefetch(state.flags, max(reference, 0))
+                if entry.mark & (REPLY | REPOST) != 0:
+                    prefetch(state.rows, np.int64(entry.row))
+                    prefetch(state.reference, np.int64(entry.row))
+                    scratch.ahead[asked] = entry.row
+                    asked += 1
+    for i in range(asked):
+        reference = max(np.int64(state.reference[scratch.ahead[i]]), 0)
+        prefetch(state.rows, reference)
+        prefetch(state.flags, reference)
 
 
 @helper
@@ -268,11 +328,16 @@ def walk(state: Any, scratch: Any, limits: Any, slot: Any, kind: Any, taken_max:
 
 @helper
 def excluded(state: Any, scratch: Any, mark: Any, row: Any) -> Any:
-    bit = filter_bit(mark)
-    if (scratch.exclude_filter[bit >> 3] >> (bit & 7)) & 1 == 0:
+    if not perhaps_excluded(scratch, mark):
         return False
     post_id = state.rows[row].post_id
     return set_has(scratch.exclude_keys, scratch.exclude_epochs, scratch.epoch[0], post_id)
+
+
+@helper
+def perhaps_excluded(scratch: Any, mark: Any) -> Any:
+    bit = filter_bit(mark)
+    return (scratch.exclude_filter[bit >> 3] >> (bit & 7)) & 1 != 0
 
 
 @helper

@@ -30,7 +30,7 @@ EXCLUDED: Final = 6
 ENTRIES_SEEN: Final = 7
 COUNTS: Final = 8
 WANTED: Final = 8  # K
-AUTHORS_FOUND: Final = 9  # in ``slots``
+REPLIES_SEEN: Final = 9  # at the first glance
 COUNT_NAMES: Final = (
     "scanned",
     "unknown_parent",
@@ -52,7 +52,7 @@ class Scratch(NamedTuple):
     exclude_filter: NDArray[np.uint8]  # [FILTER_BITS / 8] a bit set: perhaps excluded
     epoch: NDArray[np.uint32]  # [1]
     authors: NDArray[np.uint64]  # [INPUT_LIST_MAX] followed ids without duplicates
-    slots: NDArray[np.int32]  # [SLICE]
+    slots: NDArray[np.int32]  # [INPUT_LIST_MAX] theirs, −1 without posts
     ahead: NDArray[np.int32]  # [AHEAD_MAX]
     limit_ms: NDArray[np.int64]  # [1] older posts are not among the newest K
     found_ms: NDArray[np.int64]  # [FOUND_MAX]
@@ -85,7 +85,7 @@ def new_scratch() -> Scratch:
         exclude_filter=np.zeros(FILTER_BITS // 8, np.uint8),
         epoch=np.zeros(1, np.uint32),
         authors=np.zeros(INPUT_LIST_MAX, np.uint64),
-        slots=np.zeros(SLICE, np.int32),
+        slots=np.zeros(INPUT_LIST_MAX, np.int32),
         ahead=np.zeros(AHEAD_MAX, np.int32),
         limit_ms=np.zeros(1, np.int64),
         found_ms=np.zeros(FOUND_MAX, np.int64),

@@ -194,10 +194,9 @@ class PostStore:
 
     def _run(self, query: Query, scratch: Scratch, out_of_time: Callable[[], bool]) -> Found:
         limits = self._limits(query)
-        authors = query_kernels.prepare(
-            scratch, query.following_ids, query.excluded_ids, limits.results_max
+        authors = query_kernels.begin(
+            self._state, scratch, limits, query.following_ids, query.excluded_ids, query.videos
         )
-        query_kernels.sample(self._state, scratch, limits, authors, query.videos)
         done = self._walk(query, scratch, limits, authors, out_of_time)
         if done == authors and query_kernels.restart(scratch):
             done = self._walk(query, scratch, limits, authors, out_of_time)
