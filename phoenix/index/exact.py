@@ -29,6 +29,7 @@ from phoenix.index.scan import (
     Survivors,
     kth_largest,
     look_through_all,
+    more_room,
     n_blocks,
     no_survivors,
     scan_blocks,
@@ -86,6 +87,11 @@ class ExactIndex:
         stored, row = self._stored, 4 * self._dimension + 8  # the vector, its scale and error
         row += stored.codes.shape[1] // BLOCK_ROWS if self._has_codes else 0
         return self._table.size * row + self._table.memory_bytes
+
+    @property
+    def threads(self) -> int:
+        """Threads that scan."""
+        return self._threads
 
     def post_ids(self) -> set[int]:
         """The ids that a search without filters can answer."""
@@ -157,10 +163,11 @@ class ExactIndex:
     def _share(
         self, queries: Queries, blocks: int, starts: Iterator[int], bounds: NDArray[np.float32]
     ) -> Survivors:
-        found = no_survivors(len(queries.wanted), blocks * BLOCK_ROWS, bounds)
+        found = no_survivors(queries.wanted, blocks * BLOCK_ROWS, bounds)
         for start in starts:
-            last = min(start + _BLOCKS_AT_ONCE, blocks)
-            scan_blocks(self._stored, queries, start, last, found)
+            at, last = start, min(start + _BLOCKS_AT_ONCE, blocks)
+            while (at := scan_blocks(self._stored, queries, at, last, found)) < last:
+                found = more_room(found)
         look_through_all(self._stored, queries, found)
         return found
 

@@ -65,19 +65,24 @@ class Queries(NamedTuple):
 
 
 class Survivors(NamedTuple):
-    """One thread's rows that may be among the best; its own, but for `bounds`."""
+    """One thread's rows that may be among the best; its own, but for `bounds`. R is the room."""
 
-    rows: NDArray[np.int32]  # [Q, N]: reserved, hardly used
-    lows: Float  # [Q, N]
-    highs: Float  # [Q, N]
+    rows: NDArray[np.int32]  # [Q, R]
+    lows: Float  # [Q, R]
+    highs: Float  # [Q, R]
     counts: Ints  # [Q, 3]: rows held, rows known to be allowed, rows at which to look again
     bounds: Float  # [Q]: the best K-th lower bound that any thread found
 
 
-def no_survivors(n_queries: int, rows: int, bounds: Float) -> Survivors:
-    """Room for every row; memory comes with use."""
-    shape, counts = (n_queries, rows), np.zeros((n_queries, 3), np.int64)
-    counts[:, 2] = _BETWEEN_LOOKS
+def no_survivors(wanted: Ints, rows: int, bounds: Float) -> Survivors:
+    """Room for twice what is wanted and two looks; `more_room` makes more of it.
+
+    Not for every row: a large array's first page is one of two megabytes, and to clear three of
+    them a query took longer than the scan.
+    """
+    room = min(rows, 2 * int(wanted.max()) + 4 * _BETWEEN_LOOKS) + BLOCK_ROWS
+    shape, counts = (len(wanted), room), np.zeros((len(wanted), 3), np.int64)
+    counts[:, 2] = min(_BETWEEN_LOOKS, room - BLOCK_ROWS)
     return Survivors(
         np.empty(shape, np.int32),
         np.empty(shape, np.float32),
@@ -85,6 +90,12 @@ def no_survivors(n_queries: int, rows: int, bounds: Float) -> Survivors:
         counts,
         bounds,
     )
+
+
+def more_room(found: Survivors) -> Survivors:
+    """The same survivors with twice the room, when that is not enough for all that tie."""
+    rows, lows, highs = (np.concatenate([old, np.empty_like(old)], axis=1) for old in found[:3])
+    return Survivors(rows, lows, highs, found.counts, found.bounds)
 
 
 @numba.njit(nogil=True, cache=True)
@@ -151,7 +162,7 @@ def _look_through(found: Any, facts: Ids, queries: Any, q: Index) -> None:
             rows[left], lows[left], highs[left] = rows[at], lows[at], highs[at]
             left += 1
     found.counts[q, 0] = found.counts[q, 1] = left
-    found.counts[q, 2] = left + max(_BETWEEN_LOOKS, left // 2)
+    found.counts[q, 2] = left + max(_BETWEEN_LOOKS, left // 2)  # more than the room: see caller
 
 
 @numba.njit(nogil=True, cache=True, fastmath=_FAST)
@@ -211,8 +222,10 @@ def _take(
 
 
 @numba.njit(nogil=True, cache=True)
-def scan_blocks(stored: Any, queries: Any, first: int, last: int, found: Any) -> None:
+def scan_blocks(stored: Any, queries: Any, first: int, last: int, found: Any) -> int:
     """Takes the rows of blocks `first` to `last` that may be among the best into `found`.
+
+    Returns the block to go on from, once `found` has more room; `last` when all are done.
 
     Unsigned indices and arrays out of their tuples: the loop is twice as slow without.
     """
@@ -220,6 +233,7 @@ def scan_blocks(stored: Any, queries: Any, first: int, last: int, found: Any) ->
     asked, high, low, starts = queries.vectors, queries.high, queries.low, queries.starts
     factors, bounds = queries.factors, found.bounds
     middles, highs = np.empty(64, np.float32), np.empty(64, np.float32)
+    room, full = found.rows.shape[1] - BLOCK_ROWS, False
     for block in range(np.uint64(first), np.uint64(last)):
         row = block * _BLOCK
         for q in range(np.uint64(len(bounds))):
@@ -240,6 +254,10 @@ def scan_blocks(stored: Any, queries: Any, first: int, last: int, found: Any) ->
                 )
                 if found.counts[q, 0] >= found.counts[q, 2]:
                     _look_through(found, stored.facts, queries, q)
+                    full |= found.counts[q, 2] > room
+        if full:
+            return int(block) + 1
+    return last
 
 
 @numba.njit(nogil=True, cache=True)
