@@ -50,6 +50,9 @@ class Run:
         self.rows = rows
         self.values: list[bytes] = [row.value or b"" for row in rows]
 
+    def keys(self) -> list[bytes]:
+        return [row.key or b"" for row in self.rows]
+
     def records(self) -> Iterator[Record]:
         topic, partition = self.topic, self.partition
         for row, value in zip(self.rows, self.values, strict=True):
@@ -110,9 +113,7 @@ class RecordBatch(Sequence[Record]):
 
     def bytes_bound(self) -> int:
         """No record has more bytes, key and value: cheaper than to look at each."""
-        keys = [len(row.key) for run in self.runs for row in run.rows if row.key]
-        values = (max(map(len, run.values)) for run in self.runs)
-        return max(keys, default=0) + max(values, default=0)
+        return max((_longest(run.keys()) + _longest(run.values) for run in self.runs), default=0)
 
     def firsts(self) -> dict[TopicPartition, int]:
         """By partition the offset of its first record."""
@@ -124,3 +125,7 @@ class RecordBatch(Sequence[Record]):
     def lasts(self) -> dict[TopicPartition, Record]:
         """By partition its last record."""
         return {(run.topic, run.partition): run.record(-1) for run in self.runs}
+
+
+def _longest(parts: list[bytes]) -> int:
+    return max(map(len, parts))

@@ -6,6 +6,7 @@ import asyncio
 import sys
 
 from service_kit.clock import Clock, SystemClock
+from service_kit.interpreter import settle
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
@@ -19,6 +20,7 @@ NAME = "thunder"
 
 def main(settings: ThunderSettings) -> int:
     """Runs in the mode of the settings until SIGTERM or SIGINT; returns the exit code."""
+    settle()
     return asyncio.run(_serve(settings, SystemClock()))
 
 

@@ -4,7 +4,8 @@ Two ways to get partitions. *Assigned*: all of the topics', or one share of them
 that keeps its own positions or wants everything. *Subscribed* (a group, ``start="committed"`` and
 no share): the group deals the partitions out, so that a member that dies is replaced within
 seconds. Either way this class alone decides where each partition starts, and moves a position
-only when it returns the records; the client library's own positions follow.
+only when it returns the records; the client library's own positions follow. While a full batch is
+handled, the next one is taken out of what the client has fetched.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from service_kit.event_log import (
     TopicPartition,
     check_share,
 )
+from service_kit.kafka.bare_records import leave_records_bare
 from service_kit.kafka.link import (
     CLOSE_S_MAX,
     METADATA_AGE_MS,
@@ -86,6 +88,7 @@ class KafkaSource:
         self._look_s = float("-inf")
         self._missing: list[str] = sorted(self._names)
         self._silent_s = 0.0
+        self._ahead: _Ahead | None = None
 
     async def open(self) -> None:
         """Fixes where the partitions that exist now begin; an outage is told, not raised."""
@@ -174,6 +177,9 @@ class KafkaSource:
 
     async def close(self) -> None:
         client, self._client = self._client, None
+        if self._ahead is not None:
+            self._ahead.drop()
+            self._ahead = None
         if client is not None:
             await self._end(client)
 
@@ -206,6 +212,7 @@ class KafkaSource:
         except BaseException:
             await self._end(client)
             raise
+        leave_records_bare(client)
         return client
 
     async def _look(self, client: Any) -> None:
@@ -303,9 +310,7 @@ class KafkaSource:
         with self._link.watched():
             try:
                 async with asyncio.timeout(wait_s + ANSWER_S_MAX):
-                    batches = await client.getmany(
-                        timeout_ms=int(wait_s * 1000), max_records=max_records
-                    )
+                    batches = await self._next(client, max_records, wait_s)
             except OffsetOutOfRangeError as error:
                 await self._reset(client, error.args[0])
                 return RecordBatch()
@@ -314,7 +319,32 @@ class KafkaSource:
             except (KafkaError, OSError):
                 self._align(self._positions)  # what the client had taken out is read again
                 raise
-        return self._taken(client, batches)
+        batch = self._taken(client, batches)
+        if len(batch) == max_records and not self._subscribes:
+            self._ahead = _Ahead.of(client, max_records)
+        return batch
+
+    async def _next(self, client: Any, max_records: int, wait_s: float) -> Mapping[Any, Any]:
+        """By partition of Kafka what comes next, perhaps taken out already."""
+        if self._ahead is not None:
+            if self._ahead.max_records > max_records:
+                self._align(self._positions)
+            else:
+                batches = await self._taken_ahead(self._ahead)
+                if batches:
+                    return batches
+        found: Mapping[Any, Any] = await client.getmany(
+            timeout_ms=int(wait_s * 1000), max_records=max_records
+        )
+        return found
+
+    async def _taken_ahead(self, ahead: _Ahead) -> Mapping[Any, Any]:
+        """Its records, or the failure that it met; kept for the next poll if we are cancelled."""
+        try:
+            return await asyncio.shield(ahead.batches)
+        finally:
+            if ahead.batches.done():
+                self._ahead = None
 
     def _taken(self, client: Any, batches: Mapping[Any, Sequence[Any]]) -> RecordBatch:
         """The events out of what the client returned; positions move here and nowhere else."""
@@ -362,6 +392,9 @@ class KafkaSource:
 
     def _align(self, places: Iterable[TopicPartition]) -> None:
         """Tells the client where we are; what it had fetched beyond is thrown away."""
+        if self._ahead is not None:
+            self._ahead.drop()
+            self._ahead, places = None, self._positions  # what was in it may be of any partition
         if self._client is None:
             return
         assigned = self._client.assignment()
@@ -397,6 +430,24 @@ class KafkaSource:
 
     def _ours(self, at: Any) -> TopicPartition:
         return self._names[at.topic], at.partition
+
+
+class _Ahead:
+    """The next batch, taken out of what the client has fetched while the one before is handled."""
+
+    def __init__(self, batches: asyncio.Task[Mapping[Any, Any]], max_records: int) -> None:
+        self.batches = batches
+        self.max_records = max_records
+
+    @staticmethod
+    def of(client: Any, max_records: int) -> _Ahead:
+        taking = client.getmany(timeout_ms=0, max_records=max_records)
+        return _Ahead(asyncio.create_task(taking), max_records)
+
+    def drop(self) -> None:
+        """Its records are to be fetched again; so is the failure that it may have met."""
+        self.batches.cancel()
+        self.batches.add_done_callback(lambda task: task.cancelled() or task.exception())
 
 
 class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
