@@ -1,0 +1,273 @@
+/* The store's floor: the same answer as thunder's query, in C, with all that the machine offers.
+ *
+ * Rows of 64 bytes on cache lines; an author's entries newest last with id and time inline; one byte
+ * a post says whether it lives; what a reply or repost refers to is decided when the store is built
+ * (posts are given once, oldest first, and never trimmed: what the product must not assume). A
+ * query learns from a sample of the authors where its last result will lie, prefetches what it will
+ * need, skips what is older, and sorts what is left by radix. */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+typedef uint64_t u64;
+typedef uint32_t u32;
+typedef struct { u64 id, author, ms, reply_to, reply_user, source, source_user, conversation; } row_t;
+typedef struct { u64 id; u32 ms, row; } entry_t;
+typedef struct { u64 id; u32 first[2], length[2]; u64 unused; } author_t;
+typedef struct { u64 key; u32 row; } found_t;
+
+enum { REPLY = 2, REPOST = 4 };
+enum { NEVER, PLAIN, IF_ALIVE, IF_FOLLOWED, UNLESS_DEAD };  /* what a post's reference asks */
+enum { ORIGINALS_MAX = 50, SECONDARY_MAX = 30, SCAN_MAX = 500, INPUT_MAX = 10000 };
+enum { SET = 1 << 15, FILTER = 1 << 17, SLICE = 32, SAMPLE = 8, BUFFER = 32768 };
+
+typedef struct {
+  row_t *rows; unsigned char *flags, *alive, *class; u32 *reference; long posts;
+  entry_t *entries; author_t *authors; u32 *author_table, *post_table; u64 author_mask, post_mask;
+  u64 base; long author_count;
+  u64 *followed, *excluded; unsigned char *filter;
+  u32 slots[INPUT_MAX]; found_t *found, *other; long count;
+} store_t;
+
+static u64 mix(u64 key) { u64 m = key * 0x9E3779B97F4A7C15ull; return m ^ (m >> 32); }
+
+static void *pages(size_t bytes) {
+  bytes = (bytes + (2 << 20)) & ~(size_t)((2 << 20) - 1);
+  void *at = aligned_alloc(2 << 20, bytes);
+  madvise(at, bytes, MADV_HUGEPAGE);
+  memset(at, 0, bytes);
+  return at;
+}
+
+static u64 power(u64 above) { u64 p = 64; while (p < above) p *= 2; return p; }
+
+static long post_row(store_t *s, u64 id) {
+  for (u64 at = mix(id) & s->post_mask; s->post_table[at]; at = (at + 1) & s->post_mask)
+    if (s->rows[s->post_table[at] - 1].id == id) return s->post_table[at] - 1;
+  return -1;
+}
+
+static u32 author_slot(store_t *s, u64 id, int make) {
+  u64 at = mix(id) & s->author_mask;
+  for (; s->author_table[at]; at = (at + 1) & s->author_mask)
+    if (s->authors[s->author_table[at] - 1].id == id) return s->author_table[at];
+  if (!make) return 0;
+  s->authors[s->author_count].id = id;
+  return s->author_table[at] = ++s->author_count;
+}
+
+static void classify(store_t *s, long i) {
+  row_t *row = &s->rows[i];
+  long to = s->flags[i] & REPOST ? post_row(s, row->source)
+          : s->flags[i] & REPLY ? post_row(s, row->reply_to) : -1;
+  s->reference[i] = to < 0 ? 0 : to;
+  if (s->flags[i] & REPOST) { s->class[i] = to < 0 ? PLAIN : UNLESS_DEAD; return; }
+  if (!(s->flags[i] & REPLY)) { s->class[i] = PLAIN; return; }
+  if (to < 0) { s->class[i] = NEVER; return; }
+  if (!(s->flags[to] & (REPLY | REPOST))) { s->class[i] = IF_ALIVE; return; }
+  int in_thread = row->conversation && s->rows[to].reply_to == row->conversation;
+  s->class[i] = in_thread ? IF_FOLLOWED : NEVER;
+}
+
+store_t *store_new(const row_t *rows, const unsigned char *flags, long posts, long authors) {
+  store_t *s = calloc(1, sizeof *s);
+  s->posts = posts;
+  s->post_mask = power(2 * posts) - 1; s->author_mask = power(2 * authors) - 1;
+  s->rows = pages(posts * sizeof(row_t)); memcpy(s->rows, rows, posts * sizeof(row_t));
+  s->flags = pages(posts); memcpy(s->flags, flags, posts);
+  s->alive = pages(posts); memset(s->alive, 1, posts);
+  s->class = pages(posts); s->reference = pages(4 * posts);
+  s->entries = pages(posts * sizeof(entry_t)); s->authors = pages(authors * sizeof(author_t));
+  s->author_table = pages(4 * (s->author_mask + 1)); s->post_table = pages(4 * (s->post_mask + 1));
+  s->followed = pages(8 * SET); s->excluded = pages(8 * SET); s->filter = pages(FILTER / 8);
+  s->found = pages(BUFFER * sizeof(found_t)); s->other = pages(BUFFER * sizeof(found_t));
+  s->base = posts ? rows[0].ms : 0;
+  for (long i = 0; i < posts; i++) {
+    u64 at = mix(rows[i].id) & s->post_mask;
+    while (s->post_table[at]) at = (at + 1) & s->post_mask;
+    s->post_table[at] = i + 1;
+    s->authors[author_slot(s, rows[i].author, 1) - 1].length[(flags[i] & (REPLY | REPOST)) != 0]++;
+    classify(s, i);
+  }
+  u32 used = 0;
+  for (long a = 0; a < s->author_count; a++)
+    for (int k = 0; k < 2; k++) {
+      s->authors[a].first[k] = used; used += s->authors[a].length[k]; s->authors[a].length[k] = 0;
+    }
+  for (long i = 0; i < posts; i++) {
+    author_t *a = &s->authors[author_slot(s, rows[i].author, 0) - 1];
+    int k = (flags[i] & (REPLY | REPOST)) != 0;
+    entry_t e = { rows[i].id, (u32)(rows[i].ms - s->base), (u32)i };
+    s->entries[a->first[k] + a->length[k]++] = e;
+  }
+  return s;
+}
+
+void store_delete(store_t *s, const u64 *ids, long count) {
+  for (long i = 0; i < count; i++) s->alive[post_row(s, ids[i])] = 0;
+}
+
+void store_free(store_t *s) {
+  void *all[] = { s->rows, s->flags, s->alive, s->class, s->reference, s->entries, s->authors,
+    s->author_table, s->post_table, s->followed, s->excluded, s->filter, s->found, s->other };
+  for (unsigned i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+  free(s);
+}
+
+static int put(u64 *set, u64 key) {
+  u64 at = mix(key) & (SET - 1);
+  for (; set[at]; at = (at + 1) & (SET - 1)) if (set[at] == key) return 0;
+  set[at] = key;
+  return 1;
+}
+
+static int has(const u64 *set, u64 key) {
+  for (u64 at = mix(key) & (SET - 1); set[at]; at = (at + 1) & (SET - 1))
+    if (set[at] == key) return 1;
+  return 0;
+}
+
+/* Newest first by (ms, id); the key's lower 32 bits are unused by the sort. */
+static void sort_newest(store_t *s, u32 floor) {
+  static u32 counts[2048];
+  u32 span = 0;
+  for (long i = 0; i < s->count; i++)
+    if (s->found[i].key - floor > span) span = s->found[i].key - floor;
+  for (int shift = 0; shift < 32 && span >> shift; shift += 11) {
+    memset(counts, 0, sizeof counts);
+    for (long i = 0; i < s->count; i++)
+      counts[2047 - (((s->found[i].key - floor) >> shift) & 2047)]++;
+    u32 sum = 0;
+    for (int d = 0; d < 2048; d++) { u32 c = counts[d]; counts[d] = sum; sum += c; }
+    for (long i = 0; i < s->count; i++)
+      s->other[counts[2047 - (((s->found[i].key - floor) >> shift) & 2047)]++] = s->found[i];
+    found_t *swap = s->found; s->found = s->other; s->other = swap;
+  }
+  for (long i = 1; i < s->count; i++) {
+    found_t f = s->found[i];
+    long at = i;
+    for (; at && s->found[at - 1].key == f.key && s->rows[s->found[at - 1].row].id
+           < s->rows[f.row].id; at--) s->found[at] = s->found[at - 1];
+    s->found[at] = f;
+  }
+}
+
+static u32 cut(store_t *s, u32 floor, long keep) {
+  sort_newest(s, floor);
+  if (s->count < keep) return floor;
+  s->count = keep;
+  return s->found[keep - 1].key;
+}
+
+static u32 walk(store_t *s, u32 slot, int kind, u64 viewer, u32 floor, long keep) {
+  author_t *a = &s->authors[slot];
+  long at = (long)a->first[kind] + a->length[kind] - 1;
+  int scanned = 0, taken = 0, most = kind ? SECONDARY_MAX : ORIGINALS_MAX;
+  for (; at >= a->first[kind] && taken < most; at--) {
+    entry_t e = s->entries[at];
+    if (e.ms < floor) break;
+    if (!s->alive[e.row]) continue;
+    u64 bit = mix(e.id) & (FILTER - 1);
+    if (s->filter[bit >> 3] >> (bit & 7) & 1 && has(s->excluded, e.id)) continue;
+    int class = kind ? s->class[e.row] : PLAIN;
+    if (class == UNLESS_DEAD && !s->alive[s->reference[e.row]]) continue;
+    if (scanned++ == SCAN_MAX) break;
+    row_t *row = &s->rows[e.row];
+    if (kind && s->flags[e.row] & REPOST && row->source_user == viewer) continue;
+    if (class == NEVER) continue;
+    if (class >= IF_ALIVE && class <= IF_FOLLOWED && !s->alive[s->reference[e.row]]) continue;
+    if (class == IF_FOLLOWED && !has(s->followed, row->reply_user)) continue;
+    taken++;
+    s->found[s->count++] = (found_t){ e.ms, e.row };
+  }
+  return s->count >= 2 * keep ? cut(s, floor, keep) : floor;
+}
+
+static void look_ahead(store_t *s, const u32 *slots, long count, u32 floor) {
+  for (long i = 0; i < count; i++) {
+    author_t *a = &s->authors[slots[i]];
+    for (int k = 0; k < 2; k++)
+      if (a->length[k]) __builtin_prefetch(&s->entries[a->first[k] + a->length[k] - 1]);
+  }
+  for (long i = 0; i < count; i++) {
+    author_t *a = &s->authors[slots[i]];
+    for (int k = 0; k < 2; k++) {
+      long last = (long)a->first[k] + a->length[k] - 1;
+      for (long at = last; at >= a->first[k] && at > last - 8 && s->entries[at].ms >= floor; at--) {
+        u32 row = s->entries[at].row;
+        __builtin_prefetch(&s->alive[row]); __builtin_prefetch(&s->rows[row]);
+        if (k) { __builtin_prefetch(&s->class[row]); __builtin_prefetch(&s->reference[row]);
+                 __builtin_prefetch(&s->flags[row]); }
+      }
+    }
+  }
+  for (long i = 0; i < count; i++) {
+    author_t *a = &s->authors[slots[i]];
+    long last = (long)a->first[1] + a->length[1] - 1;
+    for (long at = last; at >= a->first[1] && at > last - 8 && s->entries[at].ms >= floor; at--)
+      __builtin_prefetch(&s->alive[s->reference[s->entries[at].row]]);
+  }
+}
+
+static u32 scan(store_t *s, long authors, long step, u64 viewer, u32 floor, long keep) {
+  u32 slice[SLICE];
+  for (long i = 0; i < authors;) {
+    long count = 0;
+    for (; count < SLICE && i < authors; i += step) slice[count++] = s->slots[i];
+    if (floor) look_ahead(s, slice, count, floor);
+    for (long j = 0; j < count; j++)
+      for (int kind = 0; kind < 2; kind++)
+        floor = walk(s, slice[j], kind, viewer, floor, keep);
+  }
+  return floor;
+}
+
+static long prepare(store_t *s, const u64 *following, long n, const u64 *excluded, long x) {
+  memset(s->followed, 0, 8 * SET); memset(s->excluded, 0, 8 * SET); memset(s->filter, 0, FILTER / 8);
+  for (long i = 0; i < x; i++) {
+    put(s->excluded, excluded[i]);
+    u64 bit = mix(excluded[i]) & (FILTER - 1);
+    s->filter[bit >> 3] |= 1 << (bit & 7);
+  }
+  long authors = 0;
+  u64 candidates[SLICE];
+  for (long i = 0; i < n; i += SLICE) {
+    long end = i + SLICE < n ? i + SLICE : n;
+    for (long j = i; j < end; j++)
+      __builtin_prefetch(&s->author_table[mix(following[j]) & s->author_mask]);
+    for (long j = i; j < end; j++) {
+      candidates[j - i] = s->author_table[mix(following[j]) & s->author_mask];
+      if (candidates[j - i]) __builtin_prefetch(&s->authors[candidates[j - i] - 1]);
+    }
+    for (long j = i; j < end; j++) {
+      if (!put(s->followed, following[j])) continue;
+      u32 slot = author_slot(s, following[j], 0);
+      if (slot) s->slots[authors++] = slot - 1;
+    }
+  }
+  return authors;
+}
+
+long store_query(store_t *s, u64 viewer, const u64 *following, long n, const u64 *excluded, long x,
+                 long keep, u64 *ids, row_t *rows) {
+  long authors = prepare(s, following, n, excluded, x);
+  u32 floor = 0;
+  if (authors >= 4 * SAMPLE) {
+    long share = keep / SAMPLE + keep / (4 * SAMPLE) + 32;
+    s->count = 0;
+    scan(s, authors, SAMPLE, viewer, 0, share);
+    floor = cut(s, 0, share);
+    if (s->count < share) floor = 0;
+  }
+  s->count = 0;
+  u32 reached = scan(s, authors, 1, viewer, floor, keep);
+  if (floor && s->count < keep) { s->count = 0; reached = scan(s, authors, 1, viewer, 0, keep); }
+  cut(s, reached, keep);
+  for (long i = 0; i < s->count; i++) {
+    if (i + 16 < s->count) __builtin_prefetch(&s->rows[s->found[i + 16].row]);
+    rows[i] = s->rows[s->found[i].row];
+    ids[i] = rows[i].id;
+  }
+  return s->count;
+}
