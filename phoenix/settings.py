@@ -7,7 +7,9 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from phoenix.index.search import IndexKind
 from phoenix.serving.buckets import Shapes, check_ascending
+from phoenix.serving.precision import Precision
 from service_kit.settings import PORT_MAX, ServiceSettings
 
 
@@ -32,7 +34,12 @@ class PhoenixSettings(ServiceSettings):
         None, description="keeps compiled programs across restarts; unset: DATA_DIR/jax_cache"
     )
     candidate_buckets: tuple[int, ...] = Field(
-        (64, 512), min_length=1, description="compiled candidate counts, ascending"
+        (64, 512, 1200), min_length=1, description="compiled candidate counts, ascending"
+    )
+    ranker_precision: Precision = Field(
+        "checkpoint",
+        description="type of the ranker's matrix products: float32, bfloat16, or checkpoint "
+        "for what it was trained with",
     )
     merged_viewers: int = Field(
         8, ge=2, le=256, description="small requests that may share one call of the ranker"
@@ -57,6 +64,12 @@ class PhoenixSettings(ServiceSettings):
     )
     index_posts_max: int = Field(
         1_000_000, ge=1, le=100_000_000, description="posts the index may hold; the newest stay"
+    )
+    index_kind: IndexKind = Field(
+        "int8",
+        description="how retrieval searches, exactly but for the last: int8 codes scored again in "
+        "float32, float32 rows (a fifth less memory, three times slower), device or "
+        "device_approximate (JAX's device, an accelerator)",
     )
     index_retention_hours: float = Field(
         48.0, gt=0, le=24 * 3650, description="posts older than this are not answered"

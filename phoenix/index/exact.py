@@ -204,6 +204,8 @@ class ExactIndex:
 
 def best_first(scores: NDArray[np.float32], post_ids: Ids, k: int) -> NDArray[np.int64]:
     """Places of the best `k`, by score and then post id, both descending."""
+    if k <= 0:
+        return np.empty(0, np.int64)
     if len(scores) > k:
         kept = np.flatnonzero(scores >= np.partition(scores, len(scores) - k)[len(scores) - k])
     else:

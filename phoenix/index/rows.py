@@ -38,11 +38,13 @@ _WAIT_SECONDS_MAX = 60.0  # a search takes milliseconds; one that takes a minute
 class RowTable:
     """Rows of posts, by id, for searches that see a snapshot and writers that do not stop them."""
 
-    def __init__(self, posts_max: int, on_free: Callable[[Rows], None]) -> None:
-        """`on_free` is told of rows that no search can see any more."""
+    def __init__(
+        self, posts_max: int, on_free: Callable[[Rows], None], *, rows_max: int | None = None
+    ) -> None:
+        """`on_free` is told of rows that no search can see any more; `rows_max` may be fewer."""
         self._posts_max = posts_max
         self._on_free = on_free
-        self.rows_max = _ROWS_A_POST * posts_max
+        self.rows_max = rows_max or _ROWS_A_POST * posts_max
         self.facts: Facts = reserve((self.rows_max, FACTS), np.uint64)
         length = table_length(posts_max)
         self._keys, self._slots = reserve((length,), np.uint64), reserve((length,), np.int32)
@@ -109,20 +111,25 @@ class RowTable:
         self._free[self._n_free : self._n_free + len(rows)] = rows
         self._n_free += len(rows)
 
-    def place(self, post_ids: Ids) -> Rows:
-        """A free row for each post, unseen until `publish`; an id given twice has one row.
-
-        Raises IndexFullError, with nothing changed, when more posts than the limit would be held.
-        """
+    def check_room(self, post_ids: Ids) -> None:
+        """Raises IndexFullError when more posts than the limit would be held."""
         unique = np.unique(post_ids)
         fresh = len(unique) - int((self.rows_of(unique) != NOWHERE).sum())
         if self._posts + fresh > self._posts_max:
             raise IndexFullError(
                 f"the index holds its limit of {self._posts_max} posts; raise index_posts_max"
             )
-        ends = self._take(len(unique))
-        self.facts[ends, BORN] = NEVER
-        return ends[np.searchsorted(unique, post_ids)]
+
+    def place(self, post_ids: Ids) -> Rows:
+        """A free row for each post, unseen until `publish`; an id given twice has one row.
+
+        Raises IndexFullError, with nothing changed, when more posts than the limit would be held.
+        """
+        self.check_room(post_ids)
+        unique = np.unique(post_ids)
+        free = self._take(len(unique))
+        self.facts[free, BORN] = NEVER
+        return free[np.searchsorted(unique, post_ids)]
 
     def publish(
         self, rows: Rows, post_ids: Ids, author_ids: Ids, created_ms: NDArray[np.int64]

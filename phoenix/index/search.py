@@ -5,13 +5,14 @@ D width, K results.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[np.uint64]
 Vector = NDArray[np.float32]
+IndexKind = Literal["int8", "float32", "device", "device_approximate"]  # made by `kinds`
 
 
 def _no_ids() -> Ids:

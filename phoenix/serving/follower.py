@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.index.corpus import Corpus, Post, created_ms_of
-from phoenix.index.exact import ExactIndex
-from phoenix.index.search import Ids
+from phoenix.index.kinds import new_index
+from phoenix.index.search import Ids, IndexKind, VectorIndex
 from phoenix.serving.limits import ID_MAX
 from phoenix.serving.served import ServedRetrieval
 from phoenix.serving.telemetry import Telemetry
@@ -44,7 +44,7 @@ class LiveRetrieval:
     """A tower and the only index that its vectors may be searched in."""
 
     model: ServedRetrieval
-    index: ExactIndex
+    index: VectorIndex
 
 
 class CorpusFollower:
@@ -58,12 +58,14 @@ class CorpusFollower:
         clock: Clock,
         *,
         posts_max: int,
+        index_kind: IndexKind = "int8",
     ) -> None:
         self._corpus = corpus
         self._worker = worker
         self._telemetry = telemetry
         self._clock = clock
         self._posts_max = posts_max
+        self._index_kind: IndexKind = index_kind
         self._building: LiveRetrieval | None = None
         self._lock = asyncio.Lock()  # one batch of changes or one look at the corpus at a time
         self.active: LiveRetrieval | None = None
@@ -83,9 +85,11 @@ class CorpusFollower:
 
     async def install(self, model: ServedRetrieval) -> None:
         """Embeds the whole corpus with a new tower, then swaps tower and index as a pair."""
-        live = LiveRetrieval(
-            model, ExactIndex(model.dimension, rows_max=self._posts_max + ROWS_SPARE)
+        rows_max = self._posts_max + ROWS_SPARE
+        index = await asyncio.to_thread(
+            new_index, self._index_kind, model.dimension, rows_max=rows_max
         )
+        live = LiveRetrieval(model, index)
         async with self._lock:
             posts = await asyncio.to_thread(lambda: list(self._corpus.visible_posts()))
             self._building = live  # from here on events reach it too
@@ -128,7 +132,7 @@ class CorpusFollower:
             kept = (ids[finite], authors[finite], created[finite], vectors[finite])
             await asyncio.to_thread(self._insert, live.index, *kept)
 
-    def _insert(self, index: ExactIndex, ids: Ids, *columns: Any) -> None:
+    def _insert(self, index: VectorIndex, ids: Ids, *columns: Any) -> None:
         """Adds posts, then takes out those whose delete came while the tower ran.
 
         In this order no delete is lost: one applied before the look is seen by it, one applied

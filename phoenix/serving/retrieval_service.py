@@ -5,12 +5,13 @@ import asyncio
 import numpy as np
 from numpy.typing import NDArray
 
-from phoenix.index.search import SearchFilters, SearchResult
+from phoenix.index.search import SearchFilters, SearchRequest, SearchResult
 from phoenix.serving.calls import Calls, NoModelError, NotFiniteError, RpcContext
 from phoenix.serving.context_cache import ContextCache
 from phoenix.serving.follower import CorpusFollower, LiveRetrieval
 from phoenix.serving.inputs import Context, build_context, check_retrieval
 from phoenix.serving.limits import RETRIEVE_RESULTS_DEFAULT
+from phoenix.serving.search_merger import SearchMerger
 from phoenix.serving.telemetry import Telemetry
 from phoenix.serving.worker import ModelWorker
 from protos import phoenix_pb2 as pb
@@ -41,6 +42,7 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         self._telemetry = telemetry
         self._clock = clock
         self._context_step_ms = context_step_ms
+        self._searches = SearchMerger()
 
     async def Retrieve(  # noqa: N802 - the name that the proto gives
         self,
@@ -61,7 +63,10 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         if not np.isfinite(vector).all():
             self._telemetry.not_finite.labels("retrieval").inc()
             raise NotFiniteError(f"model {live.model.version} answered a vector that is not finite")
-        return await asyncio.to_thread(_search, live, vector, request)
+        wanted = request.max_results or RETRIEVE_RESULTS_DEFAULT
+        filters = filters_of(request)  # a millisecond for thousands of ids at most
+        found = await self._searches.search(live.index, SearchRequest(vector, wanted, filters))
+        return await asyncio.to_thread(_response, live, found)
 
     def _context(self, live: LiveRetrieval, request: pb.RetrieveRequest) -> Context:
         now_ms = request.now_ms or self._clock.now_ms()
@@ -92,11 +97,7 @@ def filters_of(request: pb.RetrieveRequest) -> SearchFilters:
     )
 
 
-def _search(
-    live: LiveRetrieval, vector: Vector, request: pb.RetrieveRequest
-) -> pb.RetrieveResponse:
-    wanted = request.max_results or RETRIEVE_RESULTS_DEFAULT
-    found: SearchResult = live.index.search(vector, wanted, filters_of(request))
+def _response(live: LiveRetrieval, found: SearchResult) -> pb.RetrieveResponse:
     columns = (found.post_ids.tolist(), found.author_ids.tolist(), found.scores.tolist())
     return pb.RetrieveResponse(
         posts=[

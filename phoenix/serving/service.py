@@ -9,10 +9,9 @@ from typing import Any
 
 import grpc.aio
 import jax
-import numpy as np
 
 from phoenix.index.corpus import Corpus
-from phoenix.index.exact import ExactIndex
+from phoenix.index.kinds import warm_up
 from phoenix.serving.batcher import ScoreBatcher
 from phoenix.serving.calls import Calls
 from phoenix.serving.canary import Canary
@@ -114,7 +113,12 @@ class PhoenixService:
             posts_max=settings.index_posts_max, retention_ms=settings.index_retention_ms
         )
         self._follower = CorpusFollower(
-            corpus, worker, telemetry, clock, posts_max=settings.index_posts_max
+            corpus,
+            worker,
+            telemetry,
+            clock,
+            posts_max=settings.index_posts_max,
+            index_kind=settings.index_kind,
         )
         self._retrieval = RetrievalServicer(
             self._follower,
@@ -160,7 +164,7 @@ class PhoenixService:
         self._spawn("rankers", self._rankers.run())
         self._spawn("corpus", self._follow_posts())
         self._spawn("age-out", self._age_out())
-        await asyncio.to_thread(_warm_scan)
+        await asyncio.to_thread(warm_up, self._settings.index_kind)
         self._spawn("towers", self._towers.run())
 
     async def stop(self) -> None:
@@ -255,11 +259,3 @@ def configure_jax(settings: PhoenixSettings) -> None:
     jax.config.update("jax_compilation_cache_dir", str(settings.compilation_dir.resolve()))  # type: ignore[no-untyped-call]
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)  # type: ignore[no-untyped-call]
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)  # type: ignore[no-untyped-call]
-
-
-def _warm_scan() -> None:
-    """Compiles the index's kernel before a request needs it."""
-    index = ExactIndex(2, rows_max=1)
-    one = np.ones(1, np.uint64)
-    index.upsert(one, one, np.zeros(1, np.int64), np.ones((1, 2), np.float32))
-    index.search(np.ones(2, np.float32), 1)
