@@ -24,6 +24,7 @@ from candidate_pipeline.components import Scorer
 from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
+from home_mixer.clients.candidate_messages import candidate_bytes
 from home_mixer.clients.grpc_channel import Method, call
 from home_mixer.clients.phoenix_messages import SequenceMessages, product_surface
 from home_mixer.columns import HEAD_COLUMNS
@@ -92,22 +93,14 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         self, query: ScoredPostsQuery, table: CandidateTable
     ) -> phoenix_pb2.PredictNextActionsRequest:
         post_ids, author_ids = scored_ids(table)
-        candidates = [
-            phoenix_pb2.CandidatePost(post_id=post, author_id=author, video_duration_ms=video)
-            for post, author, video in zip(
-                post_ids.tolist(),
-                author_ids.tolist(),
-                table["video_duration_ms"].tolist(),
-                strict=True,
-            )
-        ]
-        return phoenix_pb2.PredictNextActionsRequest(
+        request = phoenix_pb2.PredictNextActionsRequest(
             request_id=query.request_id,
             sequence=self._sequences.of(query, query.params.scoring_sequence_length),
-            candidates=candidates,
             product_surface=product_surface(query),
             now_ms=query.now_ms,
         )
+        request.MergeFromString(candidate_bytes(post_ids, author_ids, table["video_duration_ms"]))
+        return request
 
     def _remember(self, responses: Sequence[Response]) -> None:
         for response in responses:

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+from prometheus_client import Counter, Histogram
+
 from candidate_pipeline.errors import Degraded
 from candidate_pipeline.observer import Observer
 from candidate_pipeline.result import ComponentReport, PipelineResult, Stage
@@ -16,6 +18,7 @@ from service_kit.metrics import SIZES, Metrics
 from service_kit.tracing import export_wanted, incoming_context, tracer
 
 logger = logging.getLogger(__name__)
+DISABLED = "disabled"  # an outcome
 EXPECTED_IN_AN_OUTAGE = frozenset({REASON_OPEN, REASON_STALE})
 
 _NO_SPAN: AbstractContextManager[object] = nullcontext()
@@ -32,6 +35,10 @@ class Telemetry(Observer):
             "Runs of a component: ok, degraded, failed or disabled",
             (*by_component, "outcome"),
         )
+        # (stage, component, outcome) → what to count in: as many as the pipeline has components
+        self._counted: dict[
+            tuple[Stage, str, str], tuple[Counter, Histogram | None, Counter | None]
+        ] = {}
         self._seconds = metrics.histogram(
             "component_seconds", "Time of one run of a component", by_component
         )
@@ -74,13 +81,27 @@ class Telemetry(Observer):
 
     def component_finished(self, request_id: str, report: ComponentReport) -> None:
         """Counters of one run."""
-        stage, component = str(report.stage), report.component
-        self._runs.labels(stage, component, _outcome(report)).inc()
-        if not report.enabled:
-            return
-        self._seconds.labels(stage, component).observe(report.latency_ms / 1e3)
-        if report.stage in (Stage.FILTER, Stage.LATE_FILTER):
-            self._removed.labels(component).inc(report.input_count - report.output_count)
+        key = report.stage, report.component, _outcome(report)
+        counted = self._counted.get(key)
+        if counted is None:
+            counted = self._counted[key] = self._counters_of(*key)
+        runs, seconds, removed = counted
+        runs.inc()
+        if seconds is not None:
+            seconds.observe(report.latency_ms / 1e3)
+        if removed is not None:
+            removed.inc(report.input_count - report.output_count)
+
+    def _counters_of(
+        self, stage: Stage, component: str, outcome: str
+    ) -> tuple[Counter, Histogram | None, Counter | None]:
+        """The children of the labelled metrics: to look one up costs more than to count."""
+        runs = self._runs.labels(str(stage), component, outcome)
+        if outcome == DISABLED:
+            return runs, None, None
+        is_filter = stage in (Stage.FILTER, Stage.LATE_FILTER)
+        removed = self._removed.labels(component) if is_filter else None
+        return runs, self._seconds.labels(str(stage), component), removed
 
     def component_failed(
         self, request_id: str, report: ComponentReport, error: BaseException
@@ -140,7 +161,7 @@ def summary(result: PipelineResult[Any]) -> dict[str, object]:
 
 def _outcome(report: ComponentReport) -> str:
     if not report.enabled:
-        return "disabled"
+        return DISABLED
     if report.error is not None:
         return "failed" if report.output_count == 0 else "degraded"
     return "ok"
