@@ -114,6 +114,9 @@ class SnapshotMetrics:
         self._written = metrics.counter("snapshots_written_total", "Snapshots written")
         self._bytes = metrics.gauge("snapshot_bytes", "Size of the newest snapshot written")
         self._seconds = metrics.histogram("snapshot_seconds", "Time to write a snapshot")
+        self.pause = metrics.histogram(
+            "snapshot_pause_seconds", "Time that inserts waited for a snapshot"
+        )
         self._age = metrics.gauge(
             "snapshot_age_seconds", "Age of the newest snapshot written or restored; -1 without one"
         )

@@ -124,7 +124,8 @@ class Thunder:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._caught_up.is_set():
-            await self._snapshot(self._settings.flush_seconds * DRAIN_SNAPSHOT_SHARE)
+            seconds_max = self._settings.flush_seconds * DRAIN_SNAPSHOT_SHARE
+            await self._snapshot(seconds_max, in_place=True)  # nothing is inserted any more
         await asyncio.to_thread(self._service.close)
         if self._sink is not None:
             await self._sink.close()
@@ -194,9 +195,12 @@ class Thunder:
     async def _snapshot_for_ever(self) -> None:
         while True:
             await asyncio.sleep(self._settings.snapshot_interval_seconds)
-            await self._snapshot(self._settings.snapshot_interval_seconds)
+            await self._snapshot(
+                self._settings.snapshot_interval_seconds,
+                in_place=self._settings.snapshot_in_place,
+            )
 
-    async def _snapshot(self, seconds_max: float) -> None:
+    async def _snapshot(self, seconds_max: float, *, in_place: bool) -> None:
         """Writes one where anything was read since the last."""
         if self._consumer is None or not self._settings.snapshot_interval_seconds:
             return
@@ -209,6 +213,7 @@ class Thunder:
             self._store,
             Stand(positions, self._ingester.marks),
             lambda: self._clock.monotonic_s() < until_s,
+            in_place=in_place,
         )
         if written:
             self._saved = positions

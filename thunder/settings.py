@@ -59,6 +59,12 @@ class ThunderSettings(ServiceSettings):
         description="how often a snapshot is written to DATA_DIR/snapshots; 0 is off",
     )
 
+    snapshot_in_place: bool = Field(
+        False,
+        description="write snapshots straight from the store: inserts wait until the disk has "
+        "taken all, and no memory for a copy of the store is needed meanwhile",
+    )
+
     @model_validator(mode="after")
     def _check_share(self) -> Self:
         if Share.parse(self.share).count > 1 and self.mode != "serving":

@@ -14,15 +14,15 @@ import logging
 import os
 import time
 import uuid
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from service_kit.clock import Clock
 from service_kit.event_log import TopicPartition
-from thunder import layout, snapshot_format
+from thunder import layout, snapshot_copy, snapshot_format
 from thunder.log_identity import Marks
 from thunder.metrics import SnapshotMetrics
 from thunder.shares import Share
@@ -67,15 +67,21 @@ class Snapshots:
         self._stem = f"{topic}-{share.index}-of-{share.count}-"
 
     def write(
-        self, store: PostStore, stand: Stand, keep_going: Callable[[], bool] = lambda: True
+        self,
+        store: PostStore,
+        stand: Stand,
+        keep_going: Callable[[], bool] = lambda: True,
+        *,
+        in_place: bool = False,
     ) -> bool:
         """Writes one, drops the third newest; False, counted and logged, where that failed.
 
-        ``stand``: read before the call, so that the store holds at least what it says.
+        ``stand``: read before the call, so that the store holds at least what it says. Inserts
+        wait while the arrays are copied, or (``in_place``, no more memory) until all is written.
         """
         started_s = time.monotonic()
         try:
-            file_bytes = self._write(store, stand, keep_going)
+            file_bytes = self._write(store, stand, keep_going, in_place=in_place)
         except OSError as error:
             self._metrics.failures.inc()
             logger.error(
@@ -119,7 +125,9 @@ class Snapshots:
             },
         )
 
-    def _write(self, store: PostStore, stand: Stand, keep_going: Callable[[], bool]) -> int:
+    def _write(
+        self, store: PostStore, stand: Stand, keep_going: Callable[[], bool], *, in_place: bool
+    ) -> int:
         self._directory.mkdir(parents=True, exist_ok=True)
         now_ms = self._clock.now_ms()
         path = self._directory / f"{self._stem}{now_ms:015d}{SUFFIX}"
@@ -127,9 +135,16 @@ class Snapshots:
         try:
             with partial.open("xb", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # says that its writer lives
-                with store.frozen() as state:
+                with self._frozen(store) as state:
                     about = self._about(store, state, stand, now_ms)
-                    snapshot_format.write(file, layout.in_use(state), about, keep_going)
+                    arrays = layout.in_use(state)
+                    if in_place:
+                        snapshot_format.write(file, arrays.items(), about, keep_going)
+                    else:
+                        arrays = snapshot_copy.copied(arrays)
+                if not in_place:
+                    each = ((name, arrays.pop(name)) for name in list(arrays))  # and is let go of
+                    snapshot_format.write(file, each, about, keep_going)
                 os.fsync(file.fileno())
                 partial.replace(path)
             self._sync_directory()
@@ -139,6 +154,13 @@ class Snapshots:
         for old in self._newest_first()[SNAPSHOTS_KEPT:]:
             old.unlink(missing_ok=True)
         return path.stat().st_size
+
+    @contextmanager
+    def _frozen(self, store: PostStore) -> Iterator[layout.State]:
+        with store.frozen() as state:
+            started_s = time.monotonic()
+            yield state
+            self._metrics.pause.observe(time.monotonic() - started_s)
 
     def _about(
         self, store: PostStore, state: layout.State, stand: Stand, now_ms: int

@@ -14,7 +14,7 @@ import json
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, BinaryIO, Final
 
@@ -49,7 +49,7 @@ class Section:
 
 def write(
     file: BinaryIO,
-    arrays: Mapping[str, NDArray[Any]],
+    arrays: Iterable[tuple[str, NDArray[Any]]],
     about: Mapping[str, object],
     keep_going: Callable[[], bool],
 ) -> None:
@@ -57,7 +57,7 @@ def write(
     ``keep_going()`` is False, which is asked between chunks."""
     file.write(HEAD.pack(MAGIC, FORMAT_VERSION))
     sections = []
-    for name, array in arrays.items():
+    for name, array in arrays:
         offset, crc32 = file.tell(), 0
         for chunk in _chunks(array):
             if not keep_going():

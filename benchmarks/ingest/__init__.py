@@ -22,6 +22,7 @@ from benchmarks.harness import Line, Report, Timing, ratio, take_turns
 from benchmarks.ingest import freshness
 from benchmarks.ingest.broker import kafka
 from benchmarks.ingest.flow import (
+    batches_of,
     check_holds,
     decode_and_insert,
     in_turns,
@@ -87,9 +88,12 @@ def measure(options: argparse.Namespace) -> Report:
 
 def _decoding(workload: Workload, repeats: int) -> dict[str, Timing]:
     ways: dict[str, Decode] = {OURS: decode_in_network, OBJECTS: decode_each}
+    batches, count = batches_of(workload), len(workload.values)
     for name, decode in ways.items():
-        check_holds(decode_and_insert(workload, decode), workload, name)
-    contestants = {name: partial(decode_and_insert, workload, way) for name, way in ways.items()}
+        check_holds(decode_and_insert(batches, count, decode), workload, name)
+    contestants = {
+        name: partial(decode_and_insert, batches, count, way) for name, way in ways.items()
+    }
     seconds = take_turns(contestants, repeats, warm_up=0)
     return {name: Timing.of(seconds[name], "ms") for name in seconds}
 

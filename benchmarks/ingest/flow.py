@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -112,19 +112,22 @@ async def into_store(
         return time.perf_counter() - started, store
 
 
-def decode_and_insert(workload: Workload, decode: Decode) -> PostStore:
-    """Without a log: batches of records that are in memory, decoded and inserted."""
-    store = PostStore(SystemClock(), posts_max=len(workload.values))
+def batches_of(workload: Workload) -> list[RecordBatch]:
+    """As a source brings them, without a log."""
+    batches = []
     for begin in range(0, len(workload.values), BATCH_RECORDS):
-        pairs = zip(
-            workload.keys[begin : begin + BATCH_RECORDS],
-            workload.values[begin : begin + BATCH_RECORDS],
-            strict=True,
-        )
-        run = Run(
-            "t", 0, [Record("t", 0, i, 0, key, value) for i, (key, value) in enumerate(pairs)]
-        )
-        batch, _ = decode(RecordBatch([run]))
+        part = slice(begin, begin + BATCH_RECORDS)
+        pairs = zip(workload.keys[part], workload.values[part], strict=True)
+        rows = [Record("t", 0, i, 0, key, value) for i, (key, value) in enumerate(pairs)]
+        batches.append(RecordBatch([Run("t", 0, rows)]))
+    return batches
+
+
+def decode_and_insert(batches: Sequence[RecordBatch], posts_max: int, decode: Decode) -> PostStore:
+    """What is left of ingestion where the log costs nothing."""
+    store = PostStore(SystemClock(), posts_max=posts_max)
+    for records in batches:
+        batch, _ = decode(records)
         store.insert(batch.posts(), batch.flags())
     return store
 

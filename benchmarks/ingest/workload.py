@@ -20,6 +20,7 @@ from thunder.layout import REPLY, REPOST, ROW, VIDEO
 AUTHOR_SKEW: Final = 1.5  # the busiest of a million authors wrote a thousand of ten million posts
 POSTS_PER_AUTHOR: Final = 10
 SHARES: Final = (0.34, 0.06, 0.35, 0.25)  # plain, video, reply, repost
+REPLIES, REPOSTS = 2, 3  # indices of SHARES
 FLAGS: Final = np.array([0, VIDEO, REPLY, REPOST], np.uint8)
 AGE_MS_MAX: Final = 86_400_000
 TIME_BYTES: Final = 6  # of a varint between 2004 and 2109
@@ -58,6 +59,14 @@ class Workload:
 
 def make(n: int, now_ms: int, seed: int = 1, first_id: int = 1) -> Workload:
     """n posts of the last day. Ids are `first_id` and those after it, in no order."""
+    posts, kinds = posts_of(n, now_ms, seed, first_id)
+    return Workload(posts, FLAGS[kinds], keys_of(posts["author_id"]), values_of(posts, kinds))
+
+
+def posts_of(
+    n: int, now_ms: int, seed: int = 1, first_id: int = 1
+) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """As `make`, without the records: posts [n] and the kind of each, its index in SHARES."""
     rng = np.random.default_rng(seed)
     kinds = rng.choice(len(SHARES), n, p=SHARES)
     posts = np.zeros(n, ROW)
@@ -66,12 +75,12 @@ def make(n: int, now_ms: int, seed: int = 1, first_id: int = 1) -> Workload:
     posts["author_id"] = (authors * rng.random(n) ** AUTHOR_SKEW).astype(np.uint64) + 1
     posts["created_at_ms"] = now_ms - rng.integers(1, AGE_MS_MAX, n)
     others = rng.integers(0, n, n)
-    for name, source in (("in_reply_to", "reply"), ("source", "repost")):
-        here = kinds == (2 if source == "reply" else 3)
+    for name, kind in (("in_reply_to", REPLIES), ("source", REPOSTS)):
+        here = kinds == kind
         posts[f"{name}_post_id"][here] = posts["post_id"][others[here]]
         posts[f"{name}_user_id"][here] = posts["author_id"][others[here]]
     posts["conversation_id"] = posts["in_reply_to_post_id"]
-    return Workload(posts, FLAGS[kinds], keys_of(posts["author_id"]), values_of(posts, kinds))
+    return posts, kinds
 
 
 def keys_of(authors: NDArray[np.uint64]) -> list[bytes]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from benchmarks.__main__ import main
-from benchmarks.ingest.flow import check_holds, decode_and_insert
+from benchmarks.ingest.flow import batches_of, check_holds, decode_and_insert
 from benchmarks.ingest.workload import make
 from protos.events_pb2 import InNetworkEvent
 from service_kit.clock import SystemClock
@@ -48,7 +48,8 @@ def test_the_workload_is_written_as_the_generated_classes_write_it() -> None:
 
 def test_a_way_that_ingests_something_else_is_refused() -> None:
     load = make(500, SystemClock().now_ms())
-    check_holds(decode_and_insert(load, decode_in_network), load, "ours")
+    ours = decode_and_insert(batches_of(load), 500, decode_in_network)
+    check_holds(ours, load, "ours")
     other = make(500, SystemClock().now_ms(), seed=2)
     with pytest.raises(ValueError, match="thief holds 500 posts that are not the 500 published"):
-        check_holds(decode_and_insert(other, decode_in_network), load, "thief")
+        check_holds(decode_and_insert(batches_of(other), 500, decode_in_network), load, "thief")

@@ -8,6 +8,7 @@ import resource
 import struct
 import subprocess
 import sys
+import threading
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -372,3 +373,31 @@ def test_queries_go_on_while_a_snapshot_is_taken(place: Place) -> None:
     store = place.filled()
     with store.frozen():
         assert len(answers(store)[0]) > 500
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_is_inserted_while_a_snapshot_is_written_is_not_in_it(
+    place: Place, *, in_place: bool
+) -> None:
+    """Inserts must not wait for the disk; in place they must, or a half-changed store is saved."""
+    store, expected = place.filled(), place.filled()
+    inserts: list[threading.Thread] = []
+
+    def insert() -> bool:
+        """Asked between chunks; in place the insert ends after the snapshot."""
+        if not inserts:
+            inserts.append(threading.Thread(target=fill, args=(store, place.clock, 500, 5_000)))
+            inserts[0].start()
+        if not in_place:
+            inserts[0].join(60)
+            assert not inserts[0].is_alive(), "an insert waits for the disk"
+        return True
+
+    assert place.snapshots().write(store, STAND, insert, in_place=in_place)
+    inserts[0].join(60)
+    after = place.store()
+    assert place.snapshots().restore(after, LOG) == STAND
+    assert answers(after) == answers(expected)
+    assert after.sizes() == expected.sizes()
+    assert answers(store) != answers(expected)
+    assert place.metrics.value("snapshot_pause_seconds_count") == 1
