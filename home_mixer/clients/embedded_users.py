@@ -9,6 +9,8 @@ reverse of it has no bound.
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 
 from home_mixer.clients.keys import edge_key, id_key, id_keys
@@ -18,6 +20,7 @@ from home_mixer.clients.protocols import Ids, Mask, ProfileBatch, UserFeatures
 from home_mixer.clients.reader_threads import ReaderThreads
 from home_mixer.clients.user_values import (
     BLOCKED_BY,
+    EDGE_BYTES,
     decode_edges,
     decode_profile,
     edges_by_list,
@@ -94,21 +97,23 @@ class EmbeddedUserStore:
 
     def _read_follows(self, user_id: int, author_ids: Ids) -> Mask:
         unique, inverse = np.unique(author_ids, return_inverse=True)
-        viewer = np.uint64(user_id)
         follows = np.zeros(unique.shape[0], np.bool_)
         with self._directory.read(views=True) as txn:
             for at, author_id in enumerate(unique.tolist()):
                 value = txn.get(EDGES, edge_key(FOLLOW, author_id))
-                follows[at] = value is not None and _holds(value, viewer)
+                follows[at] = value is not None and _holds(value, user_id)
                 del value
         result: Mask = follows[inverse]
         return result
 
 
-def _holds(value: memoryview, target_id: np.uint64) -> bool:
-    targets, _, removed = decode_edges(value)
-    at = int(np.searchsorted(targets, target_id))
-    return at < targets.shape[0] and bool(targets[at] == target_id) and not removed[at]
+def _holds(value: memoryview, target_id: int) -> bool:
+    """As `decode_edges` and a binary search say, at a third of their cost for a single target."""
+    count = len(value) // EDGE_BYTES
+    with value[: 8 * count] as first, first.cast("Q") as targets:
+        at = bisect_left(targets, target_id)
+        is_target = at < count and targets[at] == target_id
+    return is_target and not value[16 * count + at]
 
 
 def _live(txn: Transaction, kind: int, user_id: int) -> Ids:

@@ -23,7 +23,7 @@ KEYWORDS_PER_USER_MAX = 2_000
 
 EdgeArrays = tuple[Ids, NDArray[np.int64], NDArray[np.bool_]]
 
-_EDGE_BYTES = 8 + 8 + 1
+EDGE_BYTES = 8 + 8 + 1
 _PROFILE = struct.Struct("<qBQ")
 _KEYWORD = struct.Struct("<qBH")
 
@@ -36,7 +36,7 @@ def encode_edges(edges: EdgeArrays) -> bytes:
 
 def decode_edges(value: bytes | memoryview) -> EdgeArrays:
     """Views of the stored arrays [E]."""
-    count = len(value) // _EDGE_BYTES
+    count = len(value) // EDGE_BYTES
     return (
         np.frombuffer(value, np.uint64, count),
         np.frombuffer(value, np.int64, count, offset=8 * count),
