@@ -6,8 +6,8 @@ import asyncio
 import logging
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import grpc
@@ -18,6 +18,7 @@ from service_kit.clock import Clock
 from service_kit.readiness import Readiness
 from thunder.answers import authors_and_replies, encode_answer
 from thunder.metrics import ThunderMetrics
+from thunder.query_threads import QueryThreads
 from thunder.requests import BadRequestError, OtherShareError, check_share, parse_request
 from thunder.shares import WHOLE, Share
 from thunder.store import Found, PostStore, Query
@@ -66,7 +67,7 @@ class InNetworkPosts:
         self._places_taken = 0
         self._places_lock = threading.Lock()
         self._timeout_s = request_timeout_ms / 1000
-        self._threads = ThreadPoolExecutor(query_threads, "thunder-query")
+        self._threads: QueryThreads[Answer] = QueryThreads(query_threads, "thunder-query")
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """What the generated function does, but for a serializer: answers are bytes already."""
@@ -81,7 +82,7 @@ class InNetworkPosts:
 
     def close(self) -> None:
         """Waits for running queries."""
-        self._threads.shutdown(wait=True)
+        self._threads.close()
 
     async def GetInNetworkPosts(  # noqa: N802 - the name in the contract
         self, request: Request, context: Context
@@ -104,10 +105,8 @@ class InNetworkPosts:
         deadline_s = started_s + min(self._timeout_s, _remaining_s(context))
         until_s = deadline_s - ANSWER_RESERVE_S
         work = _Work(self._store, query, self._encode, self._clock, until_s)
-        future = self._threads.submit(work.run)
-        future.add_done_callback(self._give_place_back)
         try:
-            answer = await asyncio.wrap_future(future)
+            answer = await self._threads.run(partial(self._run, work))
         except asyncio.CancelledError:
             work.cancel()
             self._metrics.requests.labels(kind, "CANCELLED").inc()
@@ -129,7 +128,13 @@ class InNetworkPosts:
             self._metrics.in_flight.set(self._places_taken)
             return True
 
-    def _give_place_back(self, _: Future[Answer]) -> None:
+    def _run(self, work: _Work) -> Answer:
+        try:
+            return work.run()
+        finally:
+            self._give_place_back()
+
+    def _give_place_back(self) -> None:
         with self._places_lock:
             self._places_taken -= 1
             self._metrics.in_flight.set(self._places_taken)

@@ -25,6 +25,8 @@ Response = thunder_pb2.GetInNetworkPostsResponse
 ROOT = Path(__file__).parent.parent.parent
 ONE_CORE_NOTE = "one core only: server and load share it, so calls a second are of both together"
 STDERR_TAIL = 2_000
+# Not -m: the package imports the server's module, and Python warns of running it twice.
+START = "import sys; from benchmarks.wire.server import main; sys.exit(main())"
 
 
 @dataclass
@@ -130,7 +132,7 @@ def _on_load_core() -> Iterator[None]:
 @contextmanager
 def _running(kind: str, directory: Path) -> Iterator[int]:
     """The port of a server that is ready. RuntimeError with its last words where it is not."""
-    command = [sys.executable, "-m", "benchmarks.wire.server", kind, str(directory)]
+    command = [sys.executable, "-c", START, kind, str(directory)]
     command += ["--core", str(_cores()[0])]
     with tempfile.TemporaryFile("w+") as errors:
         pipe = subprocess.PIPE

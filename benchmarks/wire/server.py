@@ -1,4 +1,4 @@
-"""One contestant behind gRPC in a process of its own: `python -m benchmarks.wire.server KIND DIR`.
+"""One contestant behind gRPC in a process of its own, as `benchmarks.wire.calls` starts it.
 
 All but `thunder, sync` run under what runs thunder (`service_kit.server`: interceptors, health,
 reflection). DIR holds posts.npy, flags.npy, dead.npy, now_ms.npy and, for `fixed`,
@@ -66,7 +66,8 @@ class StandingClock:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Arguments KIND DIR and perhaps --core."""
+    parser = argparse.ArgumentParser(prog="benchmarks.wire.server", description=__doc__)
     parser.add_argument("kind", choices=KINDS)
     parser.add_argument("directory", type=Path)
     parser.add_argument("--core", type=int, help="the only one that it may use")
@@ -199,7 +200,3 @@ def _world(directory: Path) -> World:
     names = ("posts.npy", "flags.npy", "dead.npy")
     posts, flags, dead = (np.load(directory / name) for name in names)
     return World(posts, flags, dead, np.zeros(0, np.uint64), np.zeros(0), extra=0)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
