@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+from numpy.typing import NDArray
+
 from service_kit.clock import Clock
 from service_kit.event_log import TopicPartition
 from thunder import layout, snapshot_copy, snapshot_format
@@ -135,13 +137,14 @@ class Snapshots:
         try:
             with partial.open("xb", buffering=0) as file:
                 fcntl.flock(file, fcntl.LOCK_EX)  # says that its writer lives
+                room = {} if in_place else _room_for(store)
                 with self._frozen(store) as state:
                     about = self._about(store, state, stand, now_ms)
                     arrays = layout.in_use(state)
                     if in_place:
                         snapshot_format.write(file, arrays.items(), about, keep_going)
                     else:
-                        arrays = snapshot_copy.copied(arrays)
+                        arrays = snapshot_copy.copied(arrays, room)
                 if not in_place:
                     each = ((name, arrays.pop(name)) for name in list(arrays))  # and is let go of
                     snapshot_format.write(file, each, about, keep_going)
@@ -235,6 +238,12 @@ class Snapshots:
             os.fsync(directory)
         finally:
             os.close(directory)
+
+
+def _room_for(store: PostStore) -> dict[str, NDArray[Any]]:
+    with store.frozen() as state:
+        arrays = layout.in_use(state)
+    return snapshot_copy.room_for(arrays)  # asks for their sizes alone
 
 
 def check_bounds(positions: Positions, log: LogBounds) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from service_kit.clock import ManualClock
 from service_kit.metrics import Metrics
-from thunder import layout, snapshot_format
+from thunder import layout, snapshot_copy, snapshot_format
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 from thunder.metrics import SnapshotMetrics
 from thunder.shares import Share
@@ -401,3 +401,17 @@ def test_what_is_inserted_while_a_snapshot_is_written_is_not_in_it(
     assert after.sizes() == expected.sizes()
     assert answers(store) != answers(expected)
     assert place.metrics.value("snapshot_pause_seconds_count") == 1
+
+
+@pytest.mark.parametrize("grown", [0, 3, 100])
+def test_a_copy_is_the_store_whatever_it_grew_by_since_its_room_was_made(grown: int) -> None:
+    """Too little room must not cut a snapshot short, nor old bytes of it get in."""
+    before = {"a": np.arange(128, dtype=np.uint64), "b": np.zeros(0, ROW)}
+    room = snapshot_copy.room_for(before)
+    now = {"a": np.arange(7, 135 + grown, dtype=np.uint64), "b": np.ones(grown, ROW)}
+    copies = snapshot_copy.copied(now, room)
+    assert {name: copy.tolist() for name, copy in copies.items()} == {
+        name: array.tolist() for name, array in now.items()
+    }
+    assert not any(np.shares_memory(copies[name], now[name]) for name in now)
+    assert room == {}
