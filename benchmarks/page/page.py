@@ -42,6 +42,12 @@ def all_pictures(reports: Mapping[str, Found]) -> dict[str, str]:
     return {f"{name}.svg": svg for of_one in drawn for name, svg in of_one.items()}
 
 
+def readme_table(reports: Mapping[str, Found]) -> str:
+    """The first line of each area, which is its main one."""
+    first = {area: {**found, "lines": found["lines"][:1]} for area, found in reports.items()}
+    return "\n".join(_promises(first))
+
+
 def _promises(reports: Mapping[str, Found]) -> Iterator[str]:
     yield "| what | measured | line | |"
     yield "|---|---|---|---|"
@@ -49,8 +55,13 @@ def _promises(reports: Mapping[str, Found]) -> Iterator[str]:
         for line in found["lines"]:
             unit = " x" if line["unit"] == "x" else f" {line['unit']}"
             verdict = "held" if line["met"] else "**not held**"
-            bar = f"{line['bound']} {line['bar']:g}{unit}"
-            yield f"| {line['what']} | {line['measured']:.3g}{unit} | {bar} | {verdict} |"
+            bar = f"{line['bound']} {line['bar']:,g}{unit}"
+            yield f"| {line['what']} | {_number(line['measured'])}{unit} | {bar} | {verdict} |"
+
+
+def _number(value: float) -> str:
+    """Three figures; large ones in full."""
+    return f"{value:,.0f}" if abs(value) >= 1_000 else f"{value:.3g}"
 
 
 def _area(found: Found) -> Iterator[str]:
@@ -80,7 +91,7 @@ def _area(found: Found) -> Iterator[str]:
 
 def _timing(name: str, timing: Mapping[str, Any]) -> str:
     unit = timing["unit"]
-    cells = [f"{timing[key]:.3g} {unit}" for key in ("median", "p99", "minimum", "iqr")]
+    cells = [f"{_number(timing[key])} {unit}" for key in ("median", "p99", "minimum", "iqr")]
     return f"| {name} | {' | '.join(cells)} | {timing['n']} |"
 
 
@@ -93,7 +104,7 @@ def _figures(figures: Mapping[str, Any]) -> Iterator[str]:
 
 def _words(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {_words(one)}" for name, one in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from xml.etree import ElementTree
 
+import pytest
+
 from benchmarks.harness import Line, Report, Timing
-from benchmarks.page.__main__ import ROOT, contents, drifted
-from benchmarks.page.page import all_pictures, newest, page
+from benchmarks.page.__main__ import BEGIN, END, ROOT, _with_table, contents, drifted
+from benchmarks.page.page import all_pictures, newest, page, readme_table
 from benchmarks.page.pictures import pictures
 
 
@@ -62,6 +64,19 @@ def test_every_picture_is_well_formed_and_holds_its_names(tmp_path):
     for svg in drawn.values():
         ElementTree.fromstring(svg)
     assert "scan &lt;1&gt;" in drawn["store-roofline.svg"]
+
+
+def test_the_readme_keeps_all_but_its_table():
+    """Figures in the README must be those of the runs, and its prose nobody's but its writers'."""
+    text = f"before\n{BEGIN}\nold\n{END}\nafter"
+    new = _with_table(text, readme_table({"store": saved()}))
+    assert new.startswith("before\n")
+    assert new.endswith("\nafter")
+    assert "| ours / C | 1.7 x |" in new
+    assert "old" not in new
+    assert "k/s" not in new  # the first line of an area alone
+    with pytest.raises(ValueError, match="wants the lines"):
+        _with_table("no place", "")
 
 
 def test_a_changed_or_forgotten_picture_is_drift(tmp_path):
