@@ -29,7 +29,7 @@ class Peer:
 
 def product_peers(vectors: Any, k: int) -> list[Peer]:
     """Numpy, JAX jitted, and JAX line by line as the original calls it; `vectors` [N, D]."""
-    rows = jnp.asarray(vectors)
+    rows = jnp.from_dlpack(vectors)  # the same memory, not a copy
 
     def eager(queries: Any) -> Answer:
         scores = jnp.matmul(jnp.asarray(queries), rows.T)
