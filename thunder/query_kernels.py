@@ -227,16 +227,6 @@ def glance_at(state: Any, scratch: Any, limits: Any, slot: Any, kind: Any) -> No
 
 
 @kernel
-def restart(scratch: Any) -> Any:
-    """Whether fewer than K turned up and the glance may be why; all is then forgotten."""
-    counts = scratch.counts
-    if counts[FOUND] >= counts[WANTED] or scratch.limit_ms[0] == NO_LIMIT_MS:
-        return False
-    begin_walk(scratch, counts[WANTED])
-    return True
-
-
-@kernel
 def scan_authors(state: Any, scratch: Any, limits: Any, begin: Any, end: Any, videos: Any) -> None:
     """Walks the segments of the authors [begin, end) of the query, a slice at a time."""
     first_kind, last_kind = (VIDEOS, VIDEOS) if videos else (ORIGINALS, SECONDARY)
@@ -424,19 +414,22 @@ def source_dead(state: Any, limits: Any, source: Any, source_id: Any) -> Any:
 
 
 @kernel
-def newest_first(state: Any, scratch: Any) -> Any:
-    """Sorts what was found, keeps the newest K and returns how many there are."""
+def answer(state: Any, scratch: Any, complete: Any, posts: Any, flags: Any) -> Any:
+    """Copies the newest K in order to ``posts`` [≥ K] ROW and ``flags``; returns how many they are.
+
+    −1: of a complete walk fewer than K are left and the glance may be why; what was found is
+    forgotten, and the authors are to be walked once more.
+    """
     keep_newest(state, scratch)
-    return scratch.counts[FOUND]
-
-
-@kernel
-def gather(state: Any, scratch: Any, posts: Any, flags: Any) -> None:
-    """Copies the found rows, in order, to ``posts`` [N] ROW and ``flags`` [N]."""
-    rows = scratch.found_rows
-    for i in range(posts.size):
-        ahead = np.int64(rows[min(i + GATHER_AHEAD, posts.size - 1)])
+    counts, rows = scratch.counts, scratch.found_rows
+    found, wanted = counts[FOUND], counts[WANTED]
+    if complete and found < wanted and scratch.limit_ms[0] != NO_LIMIT_MS:
+        begin_walk(scratch, wanted)
+        return -1
+    for i in range(found):
+        ahead = np.int64(rows[min(i + GATHER_AHEAD, found - 1)])
         prefetch(state.rows, ahead)
         prefetch(state.flags, ahead)
         posts[i] = state.rows[rows[i]]
         flags[i] = state.flags[rows[i]]
+    return found

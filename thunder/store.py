@@ -197,14 +197,14 @@ class PostStore:
         authors = query_kernels.begin(
             self._state, scratch, limits, query.following_ids, query.excluded_ids, query.videos
         )
-        done = self._walk(query, scratch, limits, authors, out_of_time)
-        if done == authors and query_kernels.restart(scratch):
+        posts = np.empty(query.results_max, layout.ROW)
+        flags = np.empty(query.results_max, np.uint8)
+        found = -1
+        while found < 0:
             done = self._walk(query, scratch, limits, authors, out_of_time)
-        found = query_kernels.newest_first(self._state, scratch)
-        posts, flags = np.empty(found, layout.ROW), np.empty(found, np.uint8)
-        query_kernels.gather(self._state, scratch, posts, flags)
+            found = query_kernels.answer(self._state, scratch, done == authors, posts, flags)
         counts = dict(zip(COUNT_NAMES, scratch.counts[SCANNED:COUNTS].tolist(), strict=True))
-        return Found(posts, flags, done < authors, done, counts)
+        return Found(posts[:found], flags[:found], done < authors, done, counts)
 
     def _walk(
         self,
