@@ -13,7 +13,7 @@ from html import escape
 
 WIDTH, HEIGHT = 720, 400
 LEFT, RIGHT, TOP, BOTTOM = 70, 190, 40, 50  # the legend stands in the right margin
-NAMES_WIDTH, ROW_HEIGHT = 250, 22
+NAMES_WIDTH, ROW_HEIGHT = 290, 22
 COLOURS = ("#0b62a4", "#d1600a", "#2e8540", "#8a2b8f", "#9b2226", "#5f6368", "#00798c", "#b8860b")
 FONT = 'font-family="system-ui, sans-serif" font-size="12"'
 
