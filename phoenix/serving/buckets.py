@@ -14,7 +14,7 @@ CALL_COST_ROWS = 100  # a call costs 0.25 ms, a row 2.1 us; demo preset, two cor
 class Shapes:
     """What is compiled: few shapes, because each costs half a second before SERVING."""
 
-    candidate_buckets: tuple[int, ...] = (64, 512)  # C of one viewer's call, ascending
+    candidate_buckets: tuple[int, ...] = (64, 512, 1200)  # C of one viewer's call, ascending
     merged_viewers: int = 8  # B of a call that several small requests share
     post_buckets: tuple[int, ...] = (64, 1024)  # N of the post tower: live posts, whole corpus
 

@@ -4,17 +4,22 @@ A model is taken only if it compiles, answers finite numbers on a made-up batch,
 same number for a candidate alone, among others, in another order and beside other viewers.
 """
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from phoenix.calibration import Calibration
 from phoenix.checkpoint import load_ranker, load_retrieval
 from phoenix.config import ModelConfig
 from phoenix.features import CandidateInputs, ContextInputs, contents, hours, optional_inputs
+from phoenix.ranker import Ranker
 from phoenix.serving.buckets import Shapes
+from phoenix.serving.precision import Precision, resident, served_config
 from phoenix.serving.programs import (
+    Params,
     compile_ranker,
     compile_retrieval,
     slice_candidates,
@@ -24,6 +29,9 @@ from phoenix.serving.served import Scores, ServedRanker, ServedRetrieval
 # Largest difference of a probability between two ways to ask for it. Rounding of sums in another
 # order stays below 1e-6 (measured, demo and mid); bfloat16 keeps three decimal digits.
 PROBABILITY_DIFFERENCE_MAX = {"float32": 1e-5, "bfloat16": 2e-2}
+# bfloat16 beside float32 on random parameters: 0.006 (benchmarks/scoring); beyond ten times that a
+# checkpoint's numbers are not for so few digits.
+PRECISION_ERROR_MAX = 0.06
 UNIT_LENGTH_ERROR_MAX = 1e-3  # a tower that does not normalise is broken; rounding is 1e-6
 _CHECK_SEED = 20261121  # any fixed number: the check is the same for every checkpoint
 
@@ -32,17 +40,49 @@ class ModelRefusedError(ValueError):
     """The checkpoint is readable but must not serve; the message says what it did."""
 
 
-def load_served_ranker(path: Path, shapes: Shapes, running: ServedRanker | None) -> ServedRanker:
+def load_served_ranker(
+    path: Path,
+    shapes: Shapes,
+    running: ServedRanker | None,
+    precision: Precision = "checkpoint",
+) -> ServedRanker:
     """Blocks for seconds. Raises CheckpointError, ModelRefusedError or TypeError."""
-    config, checkpoint = load_ranker(path)
-    params = jax.device_put(checkpoint.params)
+    trained, checkpoint = load_ranker(path)
+    config = served_config(trained, precision)
+    params = resident(config, checkpoint.params)
     if running is not None and running.programs.config == config:
         programs = running.programs
     else:
         programs = compile_ranker(config, params, shapes)
     served = ServedRanker(checkpoint.model_version, programs, params, checkpoint.calibration)
     check_ranker(served)
-    return served
+    error = precision_error(served, checkpoint.params["dense"])
+    return replace(served, precision_error=error)
+
+
+def precision_error(model: ServedRanker, dense: Params) -> float:
+    """Largest difference of a probability from the same parameters in float32; 0 in float32.
+
+    On a made-up request, whose program takes a second to compile. Raises ModelRefusedError.
+    """
+    config = model.programs.config
+    if config.compute_dtype == "float32":
+        return 0.0
+    rng = np.random.default_rng(_CHECK_SEED)
+    small = model.programs.shapes.merged_candidates
+    context, candidates = made_up_context(config, rng), made_up_candidates(config, rng, small)
+    exact = jax.jit(Ranker(replace(config, compute_dtype="float32")).predict)
+    params = {"dense": dense, "tables": model.params["tables"]}
+    truth = jax.nn.sigmoid(exact(params, context, candidates).logits)[0]
+    uncalibrated = replace(model, calibration=Calibration())
+    found = uncalibrated.score_one(model.encode(context), candidates, small)
+    error = float(np.abs(np.exp(found.log_probs) - np.asarray(truth)).max())
+    if not error <= PRECISION_ERROR_MAX:  # NaN fails too
+        raise ModelRefusedError(
+            f"in {config.compute_dtype} a probability differs by {error:.2g} from float32, at most "
+            f"{PRECISION_ERROR_MAX}: set ranker_precision to float32 for this checkpoint"
+        )
+    return error
 
 
 def load_served_retrieval(

@@ -95,12 +95,15 @@ def stack_caches(caches: Sequence[ContextCache]) -> ContextCache:
 
 
 def pad_candidates(inputs: CandidateInputs, size: int) -> CandidateInputs:
-    """[1, c, …] → [1, size, …] with padding candidates behind."""
-    missing = size - inputs.surface.shape[1]
+    """[1, c, …] → [1, size, …] with padding candidates behind; the same where c is `size`."""
+    count = inputs.surface.shape[1]
+    if count == size:
+        return inputs
 
     def padded(values: Any, fill: float) -> Any:
-        widths = [(0, 0), (0, missing)] + [(0, 0)] * (values.ndim - 2)
-        return np.pad(values, widths, constant_values=fill)
+        wider = np.full((1, size, *values.shape[2:]), fill, values.dtype)  # np.pad takes ten times
+        wider[:, :count] = values
+        return wider
 
     unknown = {"age_seconds": -1.0, "duration_seconds": -1.0}
     named = inputs._asdict().items()

@@ -41,6 +41,7 @@ class ServedRanker:
     programs: RankerPrograms
     params: Params
     calibration: Calibration = field(default_factory=Calibration)
+    precision_error: float = 0.0  # of a probability, from the products' type; 0 in float32
 
     def encode(self, context: ContextInputs) -> ContextCache:
         """One context [1, S, …]."""

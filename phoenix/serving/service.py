@@ -134,7 +134,9 @@ class PhoenixService:
         self._rankers = CheckpointWatcher[ServedRanker](
             "ranker",
             settings.ranker_dir,
-            lambda path, running: load_served_ranker(path, settings.shapes, running),
+            lambda path, running: load_served_ranker(
+                path, settings.shapes, running, settings.ranker_precision
+            ),
             self._install_ranker,
             telemetry,
             clock,
@@ -218,6 +220,7 @@ class PhoenixService:
 
     async def _install_ranker(self, model: ServedRanker) -> None:
         self._prediction.install(model)
+        self._telemetry.precision_error.set(model.precision_error)
         self._has_ranker = True
         self._report_prediction()
 

@@ -27,6 +27,7 @@ class Telemetry:
     canary_checks: Counter
     canary_difference: Histogram
     canary_difference_max: Gauge
+    precision_error: Gauge
     reloads: Counter
     reloads_refused: Counter
     model_loaded: Gauge
@@ -64,6 +65,9 @@ class Telemetry:
             ),
             canary_difference_max=metrics.gauge(
                 "canary_difference_max", "Largest canary difference since the model was loaded"
+            ),
+            precision_error=metrics.gauge(
+                "precision_error", "Largest probability difference from float32, when loaded"
             ),
             reloads=metrics.counter("reloads_total", "Checkpoints put into service", kind),
             reloads_refused=metrics.counter(

@@ -1,0 +1,67 @@
+"""A ranker in another type than it was trained in: how it is chosen, measured and refused."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from phoenix.serving import loading
+from phoenix.serving.buckets import Shapes
+from phoenix.serving.loading import ModelRefusedError, load_served_ranker
+from phoenix.serving.precision import resident, served_config
+from phoenix.serving.programs import compile_ranker
+
+SHAPES = Shapes(candidate_buckets=(16,), merged_viewers=2, post_buckets=(8,))
+
+
+@pytest.fixture(scope="module")
+def path(checkpoints, tmp_path_factory):
+    return checkpoints.save_ranker(tmp_path_factory.mktemp("precise"))
+
+
+@pytest.fixture(scope="module")
+def brief(path):
+    return load_served_ranker(path, SHAPES, None, "bfloat16")
+
+
+def test_bfloat16_is_close_and_says_how_close(brief) -> None:
+    """An operator who halves the digits must see what it costs the probabilities."""
+    assert brief.programs.config.compute_dtype == "bfloat16"
+    assert 0 < brief.precision_error < loading.PRECISION_ERROR_MAX
+    layer = brief.params["dense"]["ranker/~/layer_0"]
+    assert layer["query"].dtype == jnp.bfloat16
+    assert layer["norm_ffn_in"].dtype == jnp.float32
+    assert brief.params["tables"]["post"].dtype == jnp.float32
+
+
+def test_the_checkpoints_own_type_is_the_default(checkpoints) -> None:
+    """An update of the program must not change what a checkpoint answers."""
+    config = checkpoints.ranker_config
+    assert served_config(config, "checkpoint") is config
+    params = resident(config, checkpoints.ranker_params(1))
+    assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {np.dtype(np.float32)}
+
+
+def test_converting_once_changes_no_answer(brief, checkpoints) -> None:
+    """Matrices that are kept in bfloat16 must give what converting them in each call gives."""
+    unconverted = replace(
+        brief, params=resident(checkpoints.ranker_config, checkpoints.ranker_params(1))
+    )
+    rng = np.random.default_rng(3)
+    config = brief.programs.config
+    context = loading.made_up_context(config, rng)
+    candidates = loading.made_up_candidates(config, rng, 5)
+    programs = compile_ranker(config, unconverted.params, SHAPES)
+    slow = replace(unconverted, programs=programs)
+    one = brief.score_one(brief.encode(context), candidates, 16)
+    other = slow.score_one(slow.encode(context), candidates, 16)
+    assert np.array_equal(one.log_probs, other.log_probs)
+
+
+def test_too_large_an_error_is_refused(path, monkeypatch) -> None:
+    """A checkpoint that needs its digits must not serve without them."""
+    monkeypatch.setattr(loading, "PRECISION_ERROR_MAX", 1e-9)
+    with pytest.raises(ModelRefusedError, match="set ranker_precision to float32"):
+        load_served_ranker(path, SHAPES, None, "bfloat16")
