@@ -3,8 +3,8 @@
  * Rows of 64 bytes on cache lines; an author's entries newest last with id and time inline; one byte
  * a post says whether it lives; what a reply or repost refers to is decided when the store is built
  * (posts are given once, oldest first, and never trimmed: what the product must not assume). A
- * query learns from a sample of the authors where its last result will lie, prefetches what it will
- * need, skips what is older, and sorts what is left by radix. */
+ * query learns from the entries of some authors where its last result will lie, prefetches what it
+ * will need, skips what is older, and sorts what is left by radix. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,13 +20,14 @@ typedef struct { u64 key; u32 row; } found_t;
 enum { REPLY = 2, REPOST = 4 };
 enum { NEVER, PLAIN, IF_ALIVE, IF_FOLLOWED, UNLESS_DEAD };  /* what a post's reference asks */
 enum { ORIGINALS_MAX = 50, SECONDARY_MAX = 30, SCAN_MAX = 500, INPUT_MAX = 10000 };
-enum { SET = 1 << 15, FILTER = 1 << 17, SLICE = 32, SAMPLE = 8, BUFFER = 32768 };
+enum { SET = 1 << 15, FILTER = 1 << 17, SLICE = 32, BUFFER = 32768 };
+enum { GLANCE_AUTHORS = 256, REPLIES_PER_POST = 4, MARGIN = 32 };
 
 typedef struct {
   row_t *rows; unsigned char *flags, *alive, *class; u32 *reference; long posts;
   entry_t *entries; author_t *authors; u32 *author_table, *post_table; u64 author_mask, post_mask;
   u64 base; long author_count;
-  u64 *followed, *excluded; unsigned char *filter;
+  u64 *followed, *excluded, followed_mask, excluded_mask; unsigned char *filter;
   u32 slots[INPUT_MAX]; found_t *found, *other; long count;
 } store_t;
 
@@ -115,16 +116,15 @@ void store_free(store_t *s) {
   free(s);
 }
 
-static int put(u64 *set, u64 key) {
-  u64 at = mix(key) & (SET - 1);
-  for (; set[at]; at = (at + 1) & (SET - 1)) if (set[at] == key) return 0;
+static int put(u64 *set, u64 mask, u64 key) {
+  u64 at = mix(key) & mask;
+  for (; set[at]; at = (at + 1) & mask) if (set[at] == key) return 0;
   set[at] = key;
   return 1;
 }
 
-static int has(const u64 *set, u64 key) {
-  for (u64 at = mix(key) & (SET - 1); set[at]; at = (at + 1) & (SET - 1))
-    if (set[at] == key) return 1;
+static int has(const u64 *set, u64 mask, u64 key) {
+  for (u64 at = mix(key) & mask; set[at]; at = (at + 1) & mask) if (set[at] == key) return 1;
   return 0;
 }
 
@@ -169,7 +169,7 @@ static u32 walk(store_t *s, u32 slot, int kind, u64 viewer, u32 floor, long keep
     if (e.ms < floor) break;
     if (!s->alive[e.row]) continue;
     u64 bit = mix(e.id) & (FILTER - 1);
-    if (s->filter[bit >> 3] >> (bit & 7) & 1 && has(s->excluded, e.id)) continue;
+    if (s->filter[bit >> 3] >> (bit & 7) & 1 && has(s->excluded, s->excluded_mask, e.id)) continue;
     int class = kind ? s->class[e.row] : PLAIN;
     if (class == UNLESS_DEAD && !s->alive[s->reference[e.row]]) continue;
     if (scanned++ == SCAN_MAX) break;
@@ -177,56 +177,99 @@ static u32 walk(store_t *s, u32 slot, int kind, u64 viewer, u32 floor, long keep
     if (kind && s->flags[e.row] & REPOST && row->source_user == viewer) continue;
     if (class == NEVER) continue;
     if (class >= IF_ALIVE && class <= IF_FOLLOWED && !s->alive[s->reference[e.row]]) continue;
-    if (class == IF_FOLLOWED && !has(s->followed, row->reply_user)) continue;
+    if (class == IF_FOLLOWED && !has(s->followed, s->followed_mask, row->reply_user)) continue;
     taken++;
     s->found[s->count++] = (found_t){ e.ms, e.row };
   }
   return s->count >= 2 * keep ? cut(s, floor, keep) : floor;
 }
 
-static void look_ahead(store_t *s, const u32 *slots, long count, u32 floor) {
-  for (long i = 0; i < count; i++) {
-    author_t *a = &s->authors[slots[i]];
+static void ask_for_entries(store_t *s, long first, long last, long step) {
+  for (long i = first; i < last; i += step) {
+    author_t *a = &s->authors[s->slots[i]];
     for (int k = 0; k < 2; k++)
-      if (a->length[k]) __builtin_prefetch(&s->entries[a->first[k] + a->length[k] - 1]);
-  }
-  for (long i = 0; i < count; i++) {
-    author_t *a = &s->authors[slots[i]];
-    for (int k = 0; k < 2; k++) {
-      long last = (long)a->first[k] + a->length[k] - 1;
-      for (long at = last; at >= a->first[k] && at > last - 8 && s->entries[at].ms >= floor; at--) {
-        u32 row = s->entries[at].row;
-        __builtin_prefetch(&s->alive[row]); __builtin_prefetch(&s->rows[row]);
-        if (k) { __builtin_prefetch(&s->class[row]); __builtin_prefetch(&s->reference[row]);
-                 __builtin_prefetch(&s->flags[row]); }
+      if (a->length[k]) {
+        __builtin_prefetch(&s->entries[a->first[k] + a->length[k] - 1]);
+        __builtin_prefetch(&s->entries[a->first[k] + a->length[k] - 1] - 4);
       }
-    }
-  }
-  for (long i = 0; i < count; i++) {
-    author_t *a = &s->authors[slots[i]];
-    long last = (long)a->first[1] + a->length[1] - 1;
-    for (long at = last; at >= a->first[1] && at > last - 8 && s->entries[at].ms >= floor; at--)
-      __builtin_prefetch(&s->alive[s->reference[s->entries[at].row]]);
   }
 }
 
-static u32 scan(store_t *s, long authors, long step, u64 viewer, u32 floor, long keep) {
-  u32 slice[SLICE];
-  for (long i = 0; i < authors;) {
-    long count = 0;
-    for (; count < SLICE && i < authors; i += step) slice[count++] = s->slots[i];
-    if (floor) look_ahead(s, slice, count, floor);
-    for (long j = 0; j < count; j++)
+/* What a slice's walk will read: rows of secondary posts, then what they refer to. */
+static void look_ahead(store_t *s, long first, long last, u32 floor) {
+  u32 rows[SLICE * 6];
+  long asked = 0;
+  for (long i = first; i < last; i++) {
+    author_t *a = &s->authors[s->slots[i]];
+    for (int k = 0; k < 2; k++) {
+      long newest = (long)a->first[k] + a->length[k] - 1;
+      for (long at = newest; at >= a->first[k] && at > newest - 6 && s->entries[at].ms >= floor; at--) {
+        u32 row = s->entries[at].row;
+        __builtin_prefetch(&s->alive[row]);
+        if (!k) continue;
+        __builtin_prefetch(&s->rows[row]); __builtin_prefetch(&s->class[row]);
+        __builtin_prefetch(&s->reference[row]); __builtin_prefetch(&s->flags[row]);
+        rows[asked++] = row;
+      }
+    }
+  }
+  for (long i = 0; i < asked; i++) __builtin_prefetch(&s->alive[s->reference[rows[i]]]);
+}
+
+static u32 scan(store_t *s, long authors, u64 viewer, u32 floor, long keep) {
+  ask_for_entries(s, 0, authors < SLICE ? authors : SLICE, 1);
+  for (long first = 0; first < authors; first += SLICE) {
+    long last = first + SLICE < authors ? first + SLICE : authors;
+    ask_for_entries(s, last, last + SLICE < authors ? last + SLICE : authors, 1);
+    if (floor) look_ahead(s, first, last, floor);
+    for (long i = first; i < last; i++)
       for (int kind = 0; kind < 2; kind++)
-        floor = walk(s, slice[j], kind, viewer, floor, keep);
+        floor = walk(s, s->slots[i], kind, viewer, floor, keep);
   }
   return floor;
 }
 
+static int perhaps_excluded(store_t *s, u64 id) {
+  u64 bit = mix(id) & (FILTER - 1);
+  return s->filter[bit >> 3] >> (bit & 7) & 1;
+}
+
+/* About how old the last result will be, from what entries (and a byte a secondary post) say. */
+static u32 glance(store_t *s, long authors, long keep) {
+  long step = (authors + GLANCE_AUTHORS - 1) / GLANCE_AUTHORS;
+  if (!step) return 0;
+  long share = keep / step + (step == 1 ? MARGIN : MARGIN + keep / (8 * step));
+  u32 floor = 0, replies = 0;
+  s->count = 0;
+  for (long first = 0; first < authors; first += SLICE * step) {
+    long last = first + SLICE * step < authors ? first + SLICE * step : authors;
+    ask_for_entries(s, first, last, step);
+    for (long i = first; i < last; i += step)
+      for (int k = 0; k < 2; k++) {
+        author_t *a = &s->authors[s->slots[i]];
+        int left = k ? SECONDARY_MAX : ORIGINALS_MAX;
+        for (long at = (long)a->first[k] + a->length[k] - 1; at >= a->first[k] && left; at--) {
+          entry_t e = s->entries[at];
+          if (e.ms < floor) break;
+          if (perhaps_excluded(s, e.id)) continue;
+          if (k && s->class[e.row] == NEVER) continue;
+          if (k && s->class[e.row] == IF_FOLLOWED && ++replies % REPLIES_PER_POST) continue;
+          left--;
+          s->found[s->count++] = (found_t){ e.ms, e.row };
+        }
+        if (s->count >= 2 * share) floor = cut(s, floor, share);
+      }
+  }
+  floor = cut(s, floor, share);
+  return s->count < share ? 0 : floor;
+}
+
 static long prepare(store_t *s, const u64 *following, long n, const u64 *excluded, long x) {
-  memset(s->followed, 0, 8 * SET); memset(s->excluded, 0, 8 * SET); memset(s->filter, 0, FILTER / 8);
+  s->followed_mask = power(2 * n) - 1; s->excluded_mask = power(2 * x) - 1;
+  memset(s->followed, 0, 8 * (s->followed_mask + 1));
+  memset(s->excluded, 0, 8 * (s->excluded_mask + 1)); memset(s->filter, 0, FILTER / 8);
   for (long i = 0; i < x; i++) {
-    put(s->excluded, excluded[i]);
+    put(s->excluded, s->excluded_mask, excluded[i]);
     u64 bit = mix(excluded[i]) & (FILTER - 1);
     s->filter[bit >> 3] |= 1 << (bit & 7);
   }
@@ -241,7 +284,7 @@ static long prepare(store_t *s, const u64 *following, long n, const u64 *exclude
       if (candidates[j - i]) __builtin_prefetch(&s->authors[candidates[j - i] - 1]);
     }
     for (long j = i; j < end; j++) {
-      if (!put(s->followed, following[j])) continue;
+      if (!put(s->followed, s->followed_mask, following[j])) continue;
       u32 slot = author_slot(s, following[j], 0);
       if (slot) s->slots[authors++] = slot - 1;
     }
@@ -252,17 +295,10 @@ static long prepare(store_t *s, const u64 *following, long n, const u64 *exclude
 long store_query(store_t *s, u64 viewer, const u64 *following, long n, const u64 *excluded, long x,
                  long keep, u64 *ids, row_t *rows) {
   long authors = prepare(s, following, n, excluded, x);
-  u32 floor = 0;
-  if (authors >= 4 * SAMPLE) {
-    long share = keep / SAMPLE + keep / (4 * SAMPLE) + 32;
-    s->count = 0;
-    scan(s, authors, SAMPLE, viewer, 0, share);
-    floor = cut(s, 0, share);
-    if (s->count < share) floor = 0;
-  }
+  u32 floor = glance(s, authors, keep);
   s->count = 0;
-  u32 reached = scan(s, authors, 1, viewer, floor, keep);
-  if (floor && s->count < keep) { s->count = 0; reached = scan(s, authors, 1, viewer, 0, keep); }
+  u32 reached = scan(s, authors, viewer, floor, keep);
+  if (floor && s->count < keep) { s->count = 0; reached = scan(s, authors, viewer, 0, keep); }
   cut(s, reached, keep);
   for (long i = 0; i < s->count; i++) {
     if (i + 16 < s->count) __builtin_prefetch(&s->rows[s->found[i + 16].row]);
