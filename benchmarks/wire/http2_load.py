@@ -14,7 +14,7 @@ import socket
 import struct
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import cycle, islice
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -94,9 +94,9 @@ class Connection:
     def ask(self, request: bytes) -> bytes:
         """One call, waited for."""
         self.send(request)
-        while True:
-            for _, answer, _ in self.received():
-                return answer
+        while not (completed := self.received()):
+            pass
+        return completed[0][1]
 
     def send(self, request: bytes) -> None:
         """Starts a call; its frames wait where the connection's window is closed. A stream's own
@@ -114,13 +114,13 @@ class Connection:
             self._waiting.append((_frame(DATA, last, stream, part), len(part)))
         self._flush()
 
-    def received(self) -> Iterator[tuple[bytes, bytes, float]]:
+    def received(self) -> list[tuple[bytes, bytes, float]]:
         """(request, answer, seconds) of every call that what has just come completes."""
         came = self.socket.recv(RECEIVE_BYTES)
         if not came:
             raise CallFailedError("the server closed the connection")
         data = self._input + came
-        at = 0
+        at, completed = 0, []
         while at + 9 <= len(data):
             size = int.from_bytes(data[at : at + 3], "big")
             if at + 9 + size > len(data):
@@ -134,11 +134,12 @@ class Connection:
                     self._answers.setdefault(stream, bytearray()).extend(payload)
                     self._consumed += size
                 if flags & END_STREAM:
-                    yield self._completed(stream, payload)
+                    completed.append(self._completed(stream, payload))
             else:
                 self._control(kind, flags, stream, payload)
         self._input = data[at:]
         self._renew()
+        return completed
 
     def _completed(self, stream: int, trailers: bytes) -> tuple[bytes, bytes, float]:
         request, sent = self._calls.pop(stream)

@@ -71,16 +71,25 @@ def test_other_bytes_or_columns_are_refused() -> None:
         codec.check_same_columns(codec.columns_of(answer_of(1)), codec.columns_of(answer_of(2)))
 
 
-def test_a_refused_call_is_no_answer(unserved_port: int) -> None:
+def test_many_long_requests_go_over_one_connection(echo_port: int) -> None:
+    """A window that is lost count of would end a measurement in a time-out."""
+    requests = [bytes([i]) * 40_000 for i in range(30)]
+    assert ask_all(echo_port, METHOD, requests) == requests
+
+
+def test_a_refused_call_is_no_answer(echo_port: int) -> None:
     """Refusals are quick: counted as answers they would make a broken server the fastest."""
     with pytest.raises(CallFailedError, match="no message"):
-        ask_all(unserved_port, METHOD, [b""])
+        ask_all(echo_port, "/foryou.thunder.v1.InNetworkPostsService/Another", [b""])
 
 
 @pytest.fixture
-def unserved_port() -> Iterator[int]:
-    """Of a gRPC server that knows no method."""
+def echo_port() -> Iterator[int]:
+    """Of a gRPC server that knows one method and answers with the request."""
+    service, name = METHOD.strip("/").split("/")
+    handlers = {name: grpc.unary_unary_rpc_method_handler(lambda request, context: request)}
     server = grpc.server(ThreadPoolExecutor(1))
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
     port = server.add_insecure_port("127.0.0.1:0")
     server.start()
     yield port
