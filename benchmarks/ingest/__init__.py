@@ -65,8 +65,8 @@ def measure(options: argparse.Namespace) -> Report:
     rate = options.rate or (RATE_QUICK if quick else RATE)
     seconds = options.seconds or (SECONDS_QUICK if quick else SECONDS)
     warm_up(SystemClock())
-    settle()  # as a replica's process does
     workload = make(posts, SystemClock().now_ms())
+    settle()  # as a replica's process does; one has no list of all posts for its collector to walk
     timings = {"decode and insert": _decoding(workload, repeats)}
     lines: list[Line] = []
     notes: list[str] = []
