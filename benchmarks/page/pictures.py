@@ -5,12 +5,14 @@
   against that number.
 - load: `figures["load"]`, a list of {"offered_per_s", "p50_ms", "p99_ms", ...}.
 - share: `figures["milliseconds"]`, {part: CPU-milliseconds of one feed}.
-- roofline: `figures["roofline"]`, {"flops_per_s_peak", "bytes_per_s_peak", "points": [{"name",
-  "flops", "bytes", "seconds"}]}.
+- roofline: `figures["roofline"]`, or one in a group of the figures: {name: {"flops", "bytes",
+  "flop/s", and what limits it: "peak flop/s", "peak bytes/s" or both}}; of retrieval from its
+  `figures["floor, GB/s"]`, as a scan multiplies and adds each code once a viewer.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
@@ -30,16 +32,15 @@ def pictures(found: Found) -> dict[str, str]:
     area = found["area"]
     drawn = {f"{area}-ranges": _ranges(found)}
     for template, series in _by_size(found).items():
-        slug = re.sub(r"[^a-z0-9]+", "-", template.lower()).strip("-")
         title = f"{area}: cost against size"
-        drawn[f"{area}-size-{slug}"] = curves(title, template, "median, ms", series)
+        drawn[f"{area}-size-{_slug(template)}"] = curves(title, template, "median, ms", series)
     figures = found["figures"]
     if figures.get("load"):
         drawn[f"{area}-load"] = _load(area, figures["load"])
     if figures.get("milliseconds"):
         drawn[f"{area}-share"] = _share(area, figures["milliseconds"])
-    if figures.get("roofline"):
-        drawn[f"{area}-roofline"] = _roofline(area, figures["roofline"])
+    for group, rooms in _rooms(found).items():
+        drawn[f"{area}-roofline{group}"] = _roofline(area, rooms)
     return {name: svg for name, svg in drawn.items() if svg}
 
 
@@ -49,6 +50,10 @@ def _timings(found: Found) -> Iterator[tuple[str, str, Mapping[str, Any], float]
         for name, timing in timings.items():
             if timing["minimum"] > 0:  # a logarithm wants it so
                 yield group, name, timing, SCALE_TO_MS[timing["unit"]]
+
+
+def _slug(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
 
 
 def _ranges(found: Found) -> str:
@@ -90,16 +95,42 @@ def _share(area: str, parts: Mapping[str, float]) -> str:
     return ranges(f"{area}: where the processor's time of one feed goes", "CPU-ms", rows[:ROWS_MAX])
 
 
-def _roofline(area: str, roof: Mapping[str, Any]) -> str:
-    """Achieved rate against flops a byte, under both limits."""
-    flops_peak, bytes_peak = roof["flops_per_s_peak"], roof["bytes_per_s_peak"]
-    points = {
-        one["name"]: [(one["flops"] / one["bytes"], one["flops"] / one["seconds"])]
-        for one in roof["points"]
-    }
-    ridge = flops_peak / bytes_peak
-    at = [x for ((x, _),) in points.values()] + [ridge]
-    low, high = min(at) / 2, max(at) * 2
-    limit = [(x, min(flops_peak, bytes_peak * x)) for x in (low, ridge, high)]
-    series: dict[str, Points] = {"limit": limit, **points}
+def _rooms(found: Found) -> dict[str, Mapping[str, Mapping[str, float]]]:
+    """Rooflines of the whole report, or of its groups; the key is what a file's name ends with."""
+    figures = found["figures"]
+    rooms = {"": figures["roofline"]} if figures.get("roofline") else {}
+    for group, of_group in figures.items():
+        if isinstance(of_group, Mapping) and of_group.get("roofline"):
+            rooms[f"-{_slug(group)}"] = of_group["roofline"]
+    if "floor, GB/s" in figures:
+        rooms[""] = _scans(found, figures["floor, GB/s"] * 1e9)
+    return rooms
+
+
+def _scans(found: Found, bytes_per_s: float) -> dict[str, dict[str, float]]:
+    """Retrieval's own scans of int8 codes, at each batch size."""
+    code_bytes = found["workload"]["posts"] * found["workload"]["width"]
+    rooms = {}
+    for group, name, timing, ms in _timings(found):
+        batch = re.fullmatch(r"batch (\d+)", group)
+        if batch and name == "ours, int8 codes":
+            flops = 2.0 * code_bytes * int(batch[1])
+            rate = flops / (timing["median"] * ms / 1e3)
+            room = {"flops": flops, "bytes": code_bytes, "flop/s": rate}
+            rooms[f"{name}, {group}"] = {**room, "peak bytes/s": bytes_per_s}
+    return rooms
+
+
+def _roofline(area: str, rooms: Mapping[str, Mapping[str, float]]) -> str:
+    """Achieved rates against operations a byte, below their ceilings and memory's slope."""
+    at = {name: one["flops"] / one["bytes"] for name, one in rooms.items()}
+    low, high = min(at.values()) / 4, max(at.values()) * 4
+    series: dict[str, Points] = {}
+    for name, one in rooms.items():
+        ceiling, slope = one.get("peak flop/s", math.inf), one.get("peak bytes/s", math.inf)
+        edges = sorted({low, high, *([ceiling / slope] if low < ceiling / slope < high else [])})
+        limit = [(x, min(ceiling, slope * x)) for x in edges]
+        if math.isfinite(limit[0][1]) and limit not in series.values():
+            series[f"limit of {name}"] = limit
+        series[name] = [(at[name], one["flop/s"])]
     return curves(f"{area}: roofline", "operations a byte", "operations a second", series)

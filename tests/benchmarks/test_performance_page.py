@@ -52,10 +52,11 @@ def test_groups_that_differ_in_a_number_become_a_curve_of_cost_against_size():
 
 def test_every_picture_is_well_formed_and_holds_its_names(tmp_path):
     """A browser shows nothing of a picture that is not well-formed."""
+    scan = {"flops": 1e9, "bytes": 1e8, "flop/s": 1e11}
     roof = {
-        "flops_per_s_peak": 1e12,
-        "bytes_per_s_peak": 3e10,
-        "points": [{"name": "scan <1>", "flops": 1e9, "bytes": 1e8, "seconds": 0.01}],
+        "scan <1>": {**scan, "peak flop/s": 1e12, "peak bytes/s": 3e10},
+        "scan 2": {**scan, "peak bytes/s": 4e10},
+        "scan 3": {**scan, "peak flop/s": 1e12},
     }
     load = [{"offered_per_s": 1.0, "p50_ms": 3.0, "p99_ms": 9.0}]
     figures = {"roofline": roof, "load": load, "milliseconds": {"home-mixer": 3.0}}
@@ -63,7 +64,7 @@ def test_every_picture_is_well_formed_and_holds_its_names(tmp_path):
     assert len(drawn) == 5
     for svg in drawn.values():
         ElementTree.fromstring(svg)
-    assert "scan &lt;1&gt;" in drawn["store-roofline.svg"]
+    assert "limit of scan &lt;1&gt;" in drawn["store-roofline.svg"]
 
 
 def test_the_readme_keeps_all_but_its_table():
