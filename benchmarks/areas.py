@@ -7,6 +7,7 @@ from typing import Final
 AREAS: Final[dict[str, tuple[str, str]]] = {
     "whole": ("benchmarks.whole", "latency of the whole suite against offered rate"),
     "retrieval": ("benchmarks.retrieval", "the best thousand of a million posts, beside peers"),
+    "scoring": ("benchmarks.scoring", "the ranker beside full masked attention and bare products"),
     "ingest": ("benchmarks.ingest", "Kafka to visible in the store: rate and freshness"),
     "store": ("benchmarks.store", "thunder's store beside C, Rust and Python; while posts come"),
     "restart": ("benchmarks.restart", "a replica of ten million posts that starts again"),
