@@ -13,16 +13,15 @@ N rows, Q queries, D width, K results, P excluded posts, A excluded authors' slo
 
 import threading
 from collections.abc import Iterable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.index.author_slots import AuthorSlots
 from phoenix.index.codes import rounding
+from phoenix.index.device_programs import CHUNK_ROWS, Columns, hide, search, write
 from phoenix.index.exact import best_first
 from phoenix.index.id_map import NOWHERE
 from phoenix.index.rows import AUTHOR, POST, RowTable
@@ -36,21 +35,10 @@ from phoenix.index.search import (
     check_vectors,
 )
 
-CHUNK_ROWS = 128  # a chunk's best row is one reduction of a register's width on every device
 _AT_ONCE = 4_096  # rows that one program writes: phoenix embeds as many at a time
 _FILTERED_AT_LEAST = 1_024  # excluded ids are padded to this: fewer shapes, fewer compilations
 _MARGIN = 16  # rows beyond K, so that the K-th can be told from the first one left behind
 _PRODUCT_ERRORS = 4.0  # of `rounding`: products on devices add in trees of their own
-
-
-class Columns(NamedTuple):
-    """What lies on the device."""
-
-    vectors: Any  # [N, D] float32
-    alive: Any  # [N] bool
-    created_high: Any  # [N] int32: milliseconds over 2^32
-    created_low: Any  # [N] uint32
-    authors: Any  # [N] int32: slots
 
 
 class DeviceIndex:
@@ -149,7 +137,7 @@ class DeviceIndex:
             asked = self._asked(requests)
             rows, product, scores = (
                 np.asarray(part)
-                for part in _search(self._columns, *asked, taken=taken, recall=recall)
+                for part in search(self._columns, *asked, taken=taken, recall=recall)
             )
             found = self._table.facts[rows]  # while no row can be given to another post
         norms = np.linalg.norm(asked[0].astype(np.float64), axis=1)
@@ -200,7 +188,7 @@ class DeviceIndex:
         padded = [
             np.concatenate([part, np.zeros((more, *part.shape[1:]), part.dtype)]) for part in new
         ]
-        self._columns = _write(self._columns, at, Columns(*padded))
+        self._columns = write(self._columns, at, Columns(*padded))
         self._largest = max(self._largest, float(np.linalg.norm(vectors, axis=1).max(initial=0)))
         self._table.publish(rows, post_ids, author_ids, created_ms)
         self._table.reclaim()
@@ -210,7 +198,7 @@ class DeviceIndex:
         self._authors.leave(self._table.facts[rows, AUTHOR])
         for start in range(0, len(rows), _AT_ONCE):
             part = _padded([rows[start : start + _AT_ONCE]], self._table.rows_max)[0]
-            self._columns = self._columns._replace(alive=_hide(self._columns.alive, part))
+            self._columns = self._columns._replace(alive=hide(self._columns.alive, part))
 
 
 def _bucket(n: int, least: int = 16) -> int:
@@ -225,70 +213,3 @@ def _padded(lists: Sequence[NDArray[Any]], outside: int) -> NDArray[np.int32]:
     for row, one in zip(padded, lists, strict=True):
         row[: len(one)] = one
     return padded
-
-
-@partial(jax.jit, donate_argnums=0)
-def _write(columns: Columns, at: Any, new: Columns) -> Columns:
-    """Rows `at` of every column."""
-    return Columns(
-        *(old.at[at].set(part, mode="drop") for old, part in zip(columns, new, strict=True))
-    )
-
-
-@partial(jax.jit, donate_argnums=0)
-def _hide(alive: Any, at: Any) -> Any:
-    return alive.at[at].set(False, mode="drop")
-
-
-@partial(jax.jit, static_argnames=("taken", "recall"))
-def _search(
-    columns: Columns,
-    queries: Any,
-    from_high: Any,
-    from_low: Any,
-    posts: Any,
-    authors: Any,
-    *,
-    taken: int,
-    recall: float | None,
-) -> tuple[Any, Any, Any]:
-    """Rows [Q, K'] by descending product, the product there, and the scores one by one."""
-    rows_max = columns.alive.shape[0]
-    high, low = columns.created_high, columns.created_low
-    from_high, from_low = from_high[:, None], from_low[:, None]
-    allowed = columns.alive & ((high > from_high) | ((high == from_high) & (low >= from_low)))
-    put: Any = jax.vmap(lambda mask, at: mask.at[at].set(True, mode="drop"))
-    nobody = jnp.zeros((queries.shape[0], rows_max), jnp.bool_)
-    allowed &= ~put(nobody, posts) & ~put(nobody, authors)[:, columns.authors]
-    product = jnp.matmul(queries, columns.vectors.T, precision=jax.lax.Precision.HIGHEST)
-    product = jnp.where(allowed, product, -jnp.inf)
-    if recall is not None:
-        best, rows = jax.lax.approx_max_k(product, taken, recall_target=recall)
-    else:
-        best, rows = _two_step_top_k(product, taken)
-    return rows, best, _sum_in_halves(columns.vectors[rows] * queries[:, None, :])
-
-
-def _sum_in_halves(values: Any) -> Any:
-    """Sums of the last axis, added in one order whatever the other axes: `jnp.sum` has several."""
-    width = values.shape[-1]
-    whole = 1 << (width - 1).bit_length()
-    values = jnp.pad(values, [(0, 0)] * (values.ndim - 1) + [(0, whole - width)])
-    while values.shape[-1] > 1:
-        half = values.shape[-1] // 2
-        values = values[..., :half] + values[..., half:]
-    return values[..., 0]
-
-
-def _two_step_top_k(scores: Any, k: int) -> tuple[Any, Any]:
-    """`lax.top_k` of scores [Q, N], sorting only the chunks that can hold the best."""
-    n_queries, rows_max = scores.shape
-    if rows_max // CHUNK_ROWS <= 2 * k:
-        best, rows = jax.lax.top_k(scores, k)
-        return best, rows
-    chunks = scores.reshape(n_queries, -1, CHUNK_ROWS)
-    at = jax.lax.top_k(chunks.max(axis=-1), k)[1]
-    held = jnp.take_along_axis(chunks, at[:, :, None], axis=1).reshape(n_queries, -1)
-    best, inside = jax.lax.top_k(held, k)
-    first = jnp.take_along_axis(at, inside // CHUNK_ROWS, axis=1) * CHUNK_ROWS
-    return best, first + inside % CHUNK_ROWS

@@ -47,23 +47,6 @@ class Stored(NamedTuple):
     facts: Ids  # [N, FACTS]
 
 
-class Queries(NamedTuple):
-    """What is searched; excluded ids lie in tables of `id_map.fill_set`, one behind another."""
-
-    vectors: Float  # [Q, D]
-    high: NDArray[np.int8]  # [Q, 4 G]
-    low: NDArray[np.int8]  # [Q, 4 G]
-    starts: NDArray[np.int32]  # [Q, 2]
-    factors: Float  # [Q, 3]: unit, slack, norm of `codes.QueryCodes`
-    wanted: Ints  # [Q]: K
-    created_from: Ints  # [Q]
-    posts: Ids
-    post_ends: Ints  # [Q + 1]
-    authors: Ids
-    author_ends: Ints  # [Q + 1]
-    snapshot: np.uint64
-
-
 class Survivors(NamedTuple):
     """One thread's rows that may be among the best; its own, but for `bounds`. R is the room."""
 

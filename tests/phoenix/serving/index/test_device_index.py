@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from phoenix.index.author_slots import AuthorSlots
-from phoenix.index.device import CHUNK_ROWS, DeviceIndex, _two_step_top_k
+from phoenix.index.device import DeviceIndex
+from phoenix.index.device_programs import CHUNK_ROWS, two_step_top_k
 from phoenix.index.search import IndexFullError, SearchFilters
 
 
@@ -22,7 +23,7 @@ def filled(posts, dimension=16, **options):
 def test_the_best_of_the_best_chunks_are_the_best_of_all():
     scores = np.random.default_rng(1).normal(size=(3, 200 * CHUNK_ROWS)).astype(np.float32)
     scores[1, 5 * CHUNK_ROWS : 6 * CHUNK_ROWS] += 10  # all in one chunk
-    best, rows = _two_step_top_k(scores, 60)
+    best, rows = two_step_top_k(scores, 60)
     expected = -np.sort(-scores, axis=1)[:, :60]
     np.testing.assert_array_equal(best, expected)
     np.testing.assert_array_equal(np.take_along_axis(scores, np.asarray(rows), 1), expected)
