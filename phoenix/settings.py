@@ -7,9 +7,9 @@ from pathlib import Path
 from pydantic import Field, field_validator
 from pydantic_settings import SettingsConfigDict
 
+from phoenix.config import Precision
 from phoenix.index.search import IndexKind
 from phoenix.serving.buckets import Shapes, check_ascending
-from phoenix.serving.precision import Precision
 from service_kit.settings import PORT_MAX, ServiceSettings
 
 

@@ -13,11 +13,11 @@ import numpy as np
 
 from phoenix.calibration import Calibration
 from phoenix.checkpoint import load_ranker, load_retrieval
-from phoenix.config import ModelConfig
+from phoenix.config import ModelConfig, Precision
 from phoenix.features import CandidateInputs, ContextInputs, contents, hours, optional_inputs
 from phoenix.ranker import Ranker
 from phoenix.serving.buckets import Shapes
-from phoenix.serving.precision import Precision, resident, served_config
+from phoenix.serving.precision import resident, served_config
 from phoenix.serving.programs import (
     Params,
     compile_ranker,

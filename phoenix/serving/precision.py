@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Any
 
 import jax
 import numpy as np
 
-from phoenix.config import RankerConfig
-
-Precision = Literal["checkpoint", "float32", "bfloat16"]
-PRECISIONS: tuple[str, ...] = get_args(Precision)
+from phoenix.config import Precision, RankerConfig
 
 
 def served_config(config: RankerConfig, precision: Precision) -> RankerConfig:
