@@ -12,5 +12,6 @@ AREAS: Final[dict[str, tuple[str, str]]] = {
     "store": ("benchmarks.store", "thunder's store beside C, Rust and Python; while posts come"),
     "restart": ("benchmarks.restart", "a replica of ten million posts that starts again"),
     "wire": ("benchmarks.wire", "thunder's answers over gRPC: bytes, columns, calls a second"),
+    "gpu": ("benchmarks.gpu", "scoring and retrieval on this machine's accelerator"),
     "pipeline": ("benchmarks.pipeline", "the feed's components as columns and as objects"),
 }
