@@ -136,17 +136,27 @@ def attend(
 def attend_with_own(
     query: Array, context: KeysValues, seen: Array, own: OwnKeysValues, *, dtype: str, capped: bool
 ) -> Array:
-    """Candidates' queries [B, C, H, K] over what is `seen` [B, T] and their own → [B, C, H · K]."""
+    """Candidates' queries [B, C, H, K] over what is `seen` [B, T] and their own → [B, C, H · K].
+
+    Heads are folded into the batch axis as in `attend`: XLA on CPU refuses bfloat16 products with
+    axes in another order than batch, row, column (jax 0.10).
+    """
     batch, count, _, size = query.shape
-    grouped = query.reshape(batch, count, own.keys.shape[2], -1, size)  # [B, C, G, R, K]
-    to_context = contract("bcgrk,bgkt->bgrct", grouped, context.keys, dtype)
-    to_self = contract("bcgrk,bcgk->bgrc", grouped, own.keys, dtype)[..., None]
-    allowed = jnp.broadcast_to(seen[:, None, None, None, :], to_context.shape)
+    groups = own.keys.shape[2]
+    grouped = query.reshape(batch, count, groups, -1, size)  # [B, C, G, R, K]
+    keys, values = (x.reshape(-1, *x.shape[2:]) for x in context)  # [B G, K, T] and [B G, T, K]
+    folded = jnp.moveaxis(grouped, 2, 1).reshape(batch * groups, -1, size)  # [B G, C R, K]
+    to_context = contract("bqk,bkt->bqt", folded, keys, dtype)
+    to_self = contract("bcgrk,bcgk->bgcr", grouped, own.keys, dtype).reshape(batch * groups, -1, 1)
+    allowed = jnp.repeat(seen, groups, axis=0)[:, None]  # [B G, 1, T]
+    allowed = jnp.broadcast_to(allowed, to_context.shape)
     mask = jnp.concatenate([allowed, jnp.ones_like(to_self, bool)], axis=-1)
     scores = jnp.concatenate([to_context, to_self], axis=-1)
     weights = softmax(scores, mask, size, capped=capped)
-    mixed = contract("bgrct,bgtk->bcgrk", weights[..., :-1], context.values, dtype)
-    self_weight = jnp.moveaxis(weights[..., -1], -1, 1)[..., None]  # [B, C, G, R, 1]
+    mixed = contract("bqt,btk->bqk", weights[..., :-1], values, dtype)
+    by_group = (batch, groups, count, -1)
+    self_weight = jnp.moveaxis(weights[..., -1].reshape(by_group), 1, 2)[..., None]
+    mixed = jnp.moveaxis(mixed.reshape(*by_group, size), 1, 2)  # [B, C, G, R, K]
     return (mixed + self_weight * own.values[:, :, :, None, :]).reshape(batch, count, -1)
 
 

@@ -77,3 +77,21 @@ def test_the_largest_scores_stay_finite() -> None:
         large, context, jnp.ones((1, 2), bool), OwnKeysValues(large, large), "float32"
     )
     assert np.allclose(mixed, 1e6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("groups", [4, 2])
+def test_merged_viewers_each_get_what_they_would_alone(dtype: str, groups: int) -> None:
+    """Small requests share a compiled call, which must run, and mix no viewer with another."""
+    rng = np.random.default_rng(7)
+    query = drawn(rng, 2, COUNT, 4, SIZE)
+    keys, values = (drawn(rng, 2, TOKENS, groups, SIZE) for _ in range(2))
+    own = OwnKeysValues(*(drawn(rng, 2, COUNT, groups, SIZE) for _ in range(2)))
+    seen = jnp.asarray(rng.random((2, TOKENS)) < 0.6)
+    compiled = jax.jit(attend_with_own, static_argnames=("dtype", "capped"))
+    merged = compiled(query, kept(keys, values, dtype), seen, own, dtype=dtype, capped=True)
+    for viewer in range(2):
+        one = slice(viewer, viewer + 1)
+        context, mine = kept(keys[one], values[one], dtype), OwnKeysValues(*(x[one] for x in own))
+        alone = attend_alone(query[one], context, seen[one], mine, dtype)
+        assert np.abs(np.asarray(merged[one]) - np.asarray(alone)).max() < TOLERANCE[dtype]
