@@ -1,9 +1,10 @@
-"""Scoring and retrieval on the device that JAX finds, against that device's own peaks.
+"""Scoring, retrieval and a training step on the device that JAX finds, against its own peaks.
 
 Meant for an accelerator; it runs on whatever there is and says which, and a CPU's figures are no
 accelerator's. The peaks are measured in the same run: a product of two square bfloat16 matrices,
 and a copy of a large array. Scoring: candidates × viewers of one call, the context encoded before.
 Retrieval: one product of a viewer's vector with all posts', then the exact or approximate best.
+Training: `benchmarks.gpu.training`.
 
 Glossary: B viewers, C candidates, N posts, D width, k results.
 """
@@ -19,6 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from benchmarks.gpu.training import TrainingTurn
 from benchmarks.harness import Report, Timing, take_turns
 from benchmarks.scoring.contestants import trained_like
 from benchmarks.scoring.roofline import score_work
@@ -40,15 +42,23 @@ class Sizes:
     buckets: tuple[int, ...]
     viewers: tuple[int, ...]
     posts: tuple[int, ...]
+    contexts: tuple[int, ...]  # of a training step
     side: int  # of the peak's matrices
     copied_bytes: int
     repeats: int
 
 
 FULL = Sizes(
-    "mid", (64, 512, 1_200), (1, 8), (1_000_000, 10_000_000, 50_000_000), 8_192, 1 << 30, 20
+    preset="mid",
+    buckets=(64, 512, 1_200),
+    viewers=(1, 8),
+    posts=(1_000_000, 10_000_000, 50_000_000),
+    contexts=(64, 256),
+    side=8_192,
+    copied_bytes=1 << 30,
+    repeats=20,
 )
-QUICK = Sizes("nano", (16,), (1, 2), (2_000,), 256, 1 << 20, 3)
+QUICK = Sizes("nano", (16,), (1, 2), (2_000,), (8,), 256, 1 << 20, 3)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +97,31 @@ def measure(options: argparse.Namespace) -> Report:
             name: 2 * posts * WIDTH / float(np.median(values)) / bytes_peak
             for name, values in taken.items()
         }
+    _training(config, sizes, options.seed, repeats, flops_peak, timings, figures)
     workload = {"device": device.device_kind, "platform": device.platform, "seed": options.seed}
     return Report("gpu", workload, timings, (), figures, notes)
+
+
+def _training(
+    config: RankerConfig,
+    sizes: Sizes,
+    seed: int,
+    repeats: int,
+    flops_peak: float,
+    timings: dict[str, dict[str, Timing]],
+    figures: dict[str, Any],
+) -> None:
+    turns = {f"a step of {count} contexts": TrainingTurn(config, count, seed)
+             for count in sizes.contexts}  # fmt: skip
+    taken = take_turns(turns, repeats)
+    timings["training"] = {name: Timing.of(values) for name, values in taken.items()}
+    for name, turn in turns.items():
+        seconds = float(np.median(taken[name]))
+        found: dict[str, float] = {"examples/s": turn.examples / seconds}
+        if turn.flops is not None:
+            found |= {"flop/s": turn.flops / seconds}
+            found |= {"share of the peak": turn.flops / seconds / flops_peak}
+        figures[f"training, {name}"] = found
 
 
 def posts_max(device: Any) -> int:

@@ -6,6 +6,8 @@ from types import SimpleNamespace
 import jax
 
 from benchmarks.gpu import CPU_POSTS_MAX, WIDTH, add_arguments, measure, posts_max
+from benchmarks.gpu.training import TrainingTurn
+from phoenix.config import ranker_preset
 
 
 def test_a_quick_run_names_the_device() -> None:
@@ -17,7 +19,16 @@ def test_a_quick_run_names_the_device() -> None:
     device = jax.devices()[0]
     assert report.workload["platform"] == device.platform
     assert report.notes[0] == f"measured on {device.device_kind} ({device.platform})"
-    assert set(report.timings) == {"scoring", "retrieval, 2,000 posts"}
+    assert set(report.timings) == {"scoring", "retrieval, 2,000 posts", "training"}
+    assert report.figures["training, a step of 8 contexts"]["examples/s"] > 0
+
+
+def test_a_training_turn_is_the_products_step_and_learns() -> None:
+    """A step that changed nothing would be the fastest of all."""
+    turn = TrainingTurn(ranker_preset("nano"), 8, seed=1)
+    losses = [float(turn().loss) for _ in range(30)]
+    assert losses[-1] < 0.9 * losses[0]
+    assert turn.examples > 8
 
 
 def test_what_does_not_fit_is_known_before_it_is_tried() -> None:
