@@ -23,7 +23,7 @@ OPTIONS = TrainingOptions(
 )
 # Prints how much memory a few steps took, with a table of 20 GB.
 LARGE = """
-import json, resource, sys
+import json, sys
 from dataclasses import replace
 from pathlib import Path
 from phoenix.config import ranker_preset
@@ -36,7 +36,9 @@ config = ranker_preset(
 )
 options = TrainingOptions(steps=4, batch_size=8, candidates=4, host_tables=sys.argv[2])
 result = train_ranker(impressions, config, options, Path(sys.argv[3]))
-peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+# Not ru_maxrss, which a child takes over from the process that started it.
+lines = Path("/proc/self/status").read_text().splitlines()
+peak_mb = next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
 print(json.dumps({"peak_mb": peak_mb, "path": str(result.checkpoint_path)}))
 """
 
