@@ -11,6 +11,7 @@ drifts under all of them; and none is timed before it has given the same answer 
 
 from __future__ import annotations
 
+import argparse
 import datetime
 import gc
 import importlib.metadata
@@ -22,10 +23,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+Number = TypeVar("Number", int, float)
 WARM_UP_TURNS = 3
 MILLISECOND, MICROSECOND, SECOND = 1e-3, 1e-6, 1.0
 PACKAGES = ("numpy", "numba", "jax", "grpcio", "protobuf", "aiokafka")
@@ -53,6 +55,19 @@ def take_turns(
             if turn >= 0:
                 seconds[name].append(elapsed)
     return seconds
+
+
+def sized(options: argparse.Namespace, name: str, full: Number, quick: Number) -> Number:
+    """The option's number where one was given, else that of a full or of a quick run.
+
+    ValueError for a given number that is not above 0.
+    """
+    given: Number | None = getattr(options, name)
+    if given is None:
+        return quick if options.quick else full
+    if given <= 0:
+        raise ValueError(f"--{name} is {given}; expected a number above 0")
+    return given
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks import pipeline_framework
 from benchmarks.columnar_pipeline import columnar_pipeline
 from benchmarks.feed_world import FeedWorld, make_world
-from benchmarks.harness import WARM_UP_TURNS, Line, Report, Timing, ratio, take_turns
+from benchmarks.harness import WARM_UP_TURNS, Line, Report, Timing, ratio, sized, take_turns
 from benchmarks.object_pipeline import object_pipeline
 
 CANDIDATES_MOST = 2_800  # the most that the original's ranker takes in one request
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """AssertionError when the feeds differ; ValueError for numbers that cannot be measured."""
     sizes = options.candidates or ([CANDIDATES_QUICK] if options.quick else list(CANDIDATES))
-    repeats = options.repeats or (REPEATS_QUICK if options.quick else REPEATS)
+    repeats = sized(options, "repeats", REPEATS, REPEATS_QUICK)
     found = _Found()
     with asyncio.Runner() as runner:
         for size in sizes:

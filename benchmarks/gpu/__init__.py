@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.gpu.training import TrainingTurn
-from benchmarks.harness import Report, Timing, take_turns
+from benchmarks.harness import Report, Timing, sized, take_turns
 from benchmarks.scoring.contestants import trained_like
 from benchmarks.scoring.roofline import score_work
 from phoenix.config import RankerConfig, ranker_preset
@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """Sizes that do not fit the device are left out, and the notes say so."""
     sizes = QUICK if options.quick else FULL
-    repeats = options.repeats or sizes.repeats
+    repeats = sized(options, "repeats", FULL.repeats, QUICK.repeats)
     device = jax.devices()[0]
     config = ranker_preset(sizes.preset, compute_dtype="bfloat16")
     timings: dict[str, dict[str, Timing]] = {}

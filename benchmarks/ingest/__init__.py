@@ -18,7 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.harness import Line, Report, Timing, ratio, take_turns
+from benchmarks.harness import Line, Report, Timing, ratio, sized, take_turns
 from benchmarks.ingest import freshness
 from benchmarks.ingest.broker import kafka
 from benchmarks.ingest.flow import (
@@ -59,11 +59,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Report:
     """ValueError where what was ingested is not what was published."""
-    quick = options.quick
-    posts = options.posts or (POSTS_QUICK if quick else POSTS)
-    repeats = options.repeats or (REPEATS_QUICK if quick else REPEATS)
-    rate = options.rate or (RATE_QUICK if quick else RATE)
-    seconds = options.seconds or (SECONDS_QUICK if quick else SECONDS)
+    posts = sized(options, "posts", POSTS, POSTS_QUICK)
+    repeats = sized(options, "repeats", REPEATS, REPEATS_QUICK)
+    rate = sized(options, "rate", RATE, RATE_QUICK)
+    seconds = sized(options, "seconds", SECONDS, SECONDS_QUICK)
     warm_up(SystemClock())
     workload = make(posts, SystemClock().now_ms())
     settle()  # as a replica's process does; one has no list of all posts for its collector to walk

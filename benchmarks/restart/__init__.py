@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.harness import Line, Report, Timing
+from benchmarks.harness import Line, Report, Timing, sized
 from benchmarks.ingest.broker import kafka
 from benchmarks.ingest.flow import publish
 from benchmarks.ingest.workload import FLAGS, make, posts_of
@@ -60,10 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def measure(options: argparse.Namespace) -> Report:
     """ValueError where the restarted replica answers otherwise than the store before."""
-    quick = options.quick
-    posts = options.posts or (POSTS_QUICK if quick else POSTS)
-    tail = options.tail or (TAIL_QUICK if quick else TAIL)
-    repeats = options.repeats or (REPEATS_QUICK if quick else REPEATS)
+    posts = sized(options, "posts", POSTS, POSTS_QUICK)
+    tail = sized(options, "tail", TAIL, TAIL_QUICK)
+    repeats = sized(options, "repeats", REPEATS, REPEATS_QUICK)
     brokers = nullcontext("") if options.no_kafka else kafka(options.servers)
     with tempfile.TemporaryDirectory() as directory, brokers as servers:
         settings = ServiceSettings.load(

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Line, Report, Timing, ratio, take_turns
+from benchmarks.harness import Line, Report, Timing, ratio, sized, take_turns
 from benchmarks.scoring.contestants import PEAK_SIDE, Contest, peaks
 from benchmarks.scoring.roofline import Work, score_work
 from phoenix.config import RankerConfig, ranker_preset
@@ -50,8 +50,8 @@ def measure(options: argparse.Namespace) -> Report:
     """AssertionError where a peer answers other probabilities; ValueError for odd sizes."""
     quick: bool = options.quick
     sizes = options.candidates or ([QUICK_CANDIDATES] if quick else list(CANDIDATES))
-    history = options.history or (QUICK_HISTORY if quick else HISTORY)
-    repeats = options.repeats or (QUICK_REPEATS if quick else REPEATS)
+    history = sized(options, "history", HISTORY, QUICK_HISTORY)
+    repeats = sized(options, "repeats", REPEATS, QUICK_REPEATS)
     side = QUICK_SIDE if quick else PEAK_SIDE
     config = ranker_preset("nano" if quick else "mid", history_length=history)
     workload = {

@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from benchmarks.harness import Report
+from benchmarks.harness import Report, sized
 from benchmarks.store.memory import churn, fill
 from benchmarks.store.mixed import measure_mixed, posts_needed
 from benchmarks.store.peers import JUDGED, RESULTS, Measured, compare
@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """AssertionError when answers differ; ValueError for numbers that cannot be measured."""
     quick = options.quick
-    count = options.posts or (POSTS_QUICK if quick else POSTS)
+    count = sized(options, "posts", POSTS, POSTS_QUICK)
     if count < 10_000:
         raise ValueError(f"--posts is {count}: at least 10000 are expected, for the requests")
     extra = posts_needed(MIXED_SECONDS_QUICK if quick else MIXED_SECONDS)
@@ -55,7 +55,7 @@ def measure(options: argparse.Namespace) -> Report:
     store = fill(world, count, clock, measured, posts_max=int(1.3 * count) + extra)
     gc.freeze()  # what stands is not looked at again by the collections between turns
     if "peers" in options.only:
-        repeats = options.repeats or (REPEATS_QUICK if quick else REPEATS)
+        repeats = sized(options, "repeats", REPEATS, REPEATS_QUICK)
         compare(store, world.at_start(), requests, repeats, measured)
     if "mixed" in options.only:
         stretches = STRETCHES_QUICK if quick else STRETCHES
@@ -63,7 +63,7 @@ def measure(options: argparse.Namespace) -> Report:
     gc.unfreeze()
     del store
     if "hours" in options.only:
-        hours = HOURS_QUICK if options.hours is None and quick else options.hours or HOURS
+        hours = sized(options, "hours", HOURS, HOURS_QUICK)
         churn(world.at_start(), hours, measured)
     workload = {
         "posts": count,

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Line, Report, Timing
+from benchmarks.harness import Line, Report, Timing, sized
 from benchmarks.whole.costs import Costs
 from benchmarks.whole.load import Asked, ask_at_rate, ask_one_by_one
 from benchmarks.whole.suite import Sizes, Suite, running_suite
@@ -45,8 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """ValueError for rates and times that cannot be measured."""
     rates = options.rates or (RATES_QUICK_PER_S if options.quick else RATES_PER_S)
-    seconds = options.seconds or (1.5 if options.quick else 8.0)
-    feeds = options.feeds or (5 if options.quick else 60)
+    seconds = sized(options, "seconds", 8.0, 1.5)
+    feeds = sized(options, "feeds", 60, 5)
     if min(rates) <= 0 or seconds <= 0 or feeds < 2:
         raise ValueError(f"rates {rates}, seconds {seconds} and feeds {feeds} must be positive")
     sizes = Sizes.quick() if options.quick else Sizes()

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import Line, Report, Timing, ratio
+from benchmarks.harness import Line, Report, Timing, ratio, sized
 from benchmarks.store.workload import Request, World, make_requests, make_world
 from benchmarks.wire import calls, codec
 from benchmarks.wire.server import KINDS, MESSAGES, OBJECTS, THUNDER
@@ -32,7 +32,7 @@ ANSWER_POSTS = 1_200  # x-algorithm, MAX_POSTS_TO_RETURN
 CODEC_REPEATS, CODEC_REPEATS_QUICK = 100, 3
 IN_FLIGHT = 8
 ENCODE_BAR = 8.0
-MESSAGES_BAR, OBJECTS_BAR = 2.5, 40.0  # issue's lines hold at FOLLOWS alone
+MESSAGES_BAR, OBJECTS_BAR = 2.5, 40.0  # at FOLLOWS alone
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,10 +48,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def measure(options: argparse.Namespace) -> Report:
     """AssertionError when contestants answer differently."""
     quick = options.quick
-    posts = options.posts or (POSTS_QUICK if quick else POSTS)
-    follows = options.follows or (FOLLOWS_QUICK if quick else FOLLOWS)
-    rounds = options.rounds or (ROUNDS_QUICK if quick else ROUNDS)
-    seconds = options.seconds or (SECONDS_QUICK if quick else SECONDS)
+    posts = sized(options, "posts", POSTS, POSTS_QUICK)
+    follows = sized(options, "follows", FOLLOWS, FOLLOWS_QUICK)
+    rounds = sized(options, "rounds", ROUNDS, ROUNDS_QUICK)
+    seconds = sized(options, "seconds", SECONDS, SECONDS_QUICK)
     rng = np.random.default_rng(options.seed)
     world = make_world(posts, max(2 * follows, posts // POSTS_AN_AUTHOR), rng)
     asked = make_requests(world, follows, REQUESTS_QUICK if quick else REQUESTS, rng)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 
 import pytest
 
 from benchmarks.__main__ import main, save
 from benchmarks.areas import AREAS
-from benchmarks.harness import Line, Report, Timing
+from benchmarks.harness import Line, Report, Timing, sized
 from foryou.cli import run
 
 
@@ -57,3 +58,14 @@ def test_every_area_has_a_module_of_that_name_and_says_what_it_answers():
     for area, (module, answers) in AREAS.items():
         assert module.startswith("benchmarks."), area
         assert answers, area
+
+
+def test_a_size_that_cannot_be_measured_is_refused() -> None:
+    """`--posts 0` must not quietly measure a million."""
+    options = argparse.Namespace(quick=True, posts=None)
+    assert sized(options, "posts", 1_000, 10) == 10
+    options.posts = 7
+    assert sized(options, "posts", 1_000, 10) == 7
+    options.posts = 0
+    with pytest.raises(ValueError, match="--posts is 0; expected a number above 0"):
+        sized(options, "posts", 1_000, 10)
