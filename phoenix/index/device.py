@@ -27,10 +27,9 @@ from phoenix.index.id_map import NOWHERE
 from phoenix.index.rows import AUTHOR, POST, RowTable
 from phoenix.index.search import (
     Ids,
-    SearchFilters,
     SearchRequest,
     SearchResult,
-    Vector,
+    VectorIndex,
     check_query,
     check_vectors,
 )
@@ -41,7 +40,7 @@ _MARGIN = 16  # rows beyond K, so that the K-th can be told from the first one l
 _PRODUCT_ERRORS = 4.0  # of `rounding`: products on devices add in trees of their own
 
 
-class DeviceIndex:
+class DeviceIndex(VectorIndex):
     """A `search.VectorIndex` on JAX's default device."""
 
     def __init__(
@@ -107,10 +106,6 @@ class DeviceIndex:
             removed = self._table.remove(gone)
             self._table.reclaim()
         return removed
-
-    def search(self, query: Vector, k: int, filters: SearchFilters | None = None) -> SearchResult:
-        """The `k` best posts for `query` [D] that the filters allow."""
-        return self.search_many([SearchRequest(query, k, filters or SearchFilters())])[0]
 
     def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Each request's answer, from one product with the rows."""

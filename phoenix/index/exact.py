@@ -36,10 +36,9 @@ from phoenix.index.scan import (
 )
 from phoenix.index.search import (
     Ids,
-    SearchFilters,
     SearchRequest,
     SearchResult,
-    Vector,
+    VectorIndex,
     check_query,
     check_vectors,
 )
@@ -49,7 +48,7 @@ from phoenix.index.search import (
 _BLOCKS_AT_ONCE = 1024
 
 
-class ExactIndex:
+class ExactIndex(VectorIndex):
     """A `search.VectorIndex` in memory, scanned by every core that the process may use."""
 
     def __init__(
@@ -123,10 +122,6 @@ class ExactIndex:
             removed = self._table.remove(gone)
             self._table.reclaim()
         return removed
-
-    def search(self, query: Vector, k: int, filters: SearchFilters | None = None) -> SearchResult:
-        """The `k` best posts for `query` [D] that the filters allow."""
-        return self.search_many([SearchRequest(query, k, filters or SearchFilters())])[0]
 
     def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Each request's answer, from one pass over the rows."""

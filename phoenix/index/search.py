@@ -95,7 +95,7 @@ class VectorIndex(Protocol):
 
     def search(self, query: Vector, k: int, filters: SearchFilters | None = None) -> SearchResult:
         """The `k` best posts for `query` [D] that the filters allow."""
-        ...
+        return self.search_many([SearchRequest(query, k, filters or SearchFilters())])[0]
 
     def search_many(self, requests: Sequence[SearchRequest]) -> list[SearchResult]:
         """Each request's answer, from one pass over the rows."""
