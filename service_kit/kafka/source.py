@@ -15,8 +15,6 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aiokafka import AIOKafkaConsumer, ConsumerRebalanceListener
-from aiokafka import TopicPartition as KafkaPartition
 from aiokafka.errors import (
     CommitFailedError,
     IllegalStateError,
@@ -31,18 +29,10 @@ from service_kit.event_log import (
     Start,
     TopicError,
     TopicPartition,
-    check_share,
 )
-from service_kit.kafka.bare_records import leave_records_bare
-from service_kit.kafka.link import (
-    CLOSE_S_MAX,
-    METADATA_AGE_MS,
-    REQUEST_MS,
-    Link,
-    LogMetrics,
-    quiet_client_logs,
-)
-from service_kit.kafka.sink import missing_topic
+from service_kit.kafka.consumer import ForgettingListener, connected, end, rebalancing
+from service_kit.kafka.link import Link, LogMetrics, quiet_client_logs
+from service_kit.kafka.places import Places
 from service_kit.record_batch import RecordBatch, Run
 
 logger = logging.getLogger(__name__)
@@ -53,8 +43,6 @@ OFFSETS_S_MAX = 3.0  # asked every second: one partition without a leader must n
 SILENT_S_MAX = 30.0  # polls that return nothing although events wait: the connection is replaced
 GROUP_S_MAX = 30.0  # for a group to deal out: a dead member's session and everybody's joining
 GROUP_WAIT_S = 0.02
-SESSION_MS = 10_000  # a member of the group that died is replaced after this
-FETCH_BYTES_MAX = 2 << 20  # a partition and fetch: twice the largest record, with its batch
 
 
 class KafkaSource:
@@ -75,18 +63,13 @@ class KafkaSource:
         if start == "committed" and group is None:
             raise ValueError('start="committed" needs a group: pass group="name"')
         quiet_client_logs()
-        self._servers, self._prefix = servers, prefix
-        self._names = {prefix + topic: topic for topic in topics}
-        self._group, self._start, self._share = group, start, share
+        self._servers, self._group = servers, group
         self._subscribes = group is not None and start == "committed" and share == (0, 1)
         self._metrics = metrics
         self._link = Link(servers, ", ".join(topics), metrics)
         self._client: Any | None = None
-        self._positions: dict[TopicPartition, int] = {}
-        self._sought: dict[TopicPartition, int] = {}  # for partitions that are not placed yet
-        self._present_placed = False  # what exists later is new and read from its start
+        self._places = Places(servers, topics, prefix, start, share)
         self._look_s = float("-inf")
-        self._missing: list[str] = sorted(self._names)
         self._silent_s = 0.0
         self._ahead: _Ahead | None = None
 
@@ -108,7 +91,7 @@ class KafkaSource:
         while True:
             client = await self._ready()
             left_s = min(max(0.0, deadline_s - now_s()), LOOK_S)
-            if self._missing or self._subscribes:  # what comes next may be ours to place
+            if self._places.missing or self._subscribes:  # what comes next may be ours to place
                 left_s = min(left_s, LOOK_S_MISSING)
             records = await self._fetch(client, max_records, left_s)
             if records or now_s() >= deadline_s:
@@ -116,54 +99,41 @@ class KafkaSource:
                 return records
 
     def positions(self) -> dict[TopicPartition, int]:
-        return {**self._sought, **self._positions}
+        return self._places.reached()
 
     async def end_offsets(self) -> dict[TopicPartition, int]:
         client = await self._ready()
-        self._check_missing()
+        self._places.check_missing()
         if self._subscribes:
             await self._wait_for_group(client)
         with self._link.watched():
             async with asyncio.timeout(OFFSETS_S_MAX):
-                ends = await client.end_offsets([self._kafka(at) for at in self._positions])
-        found = {self._ours(at): int(end) for at, end in ends.items()}
-        await self._replace_if_silent(found)
-        return found
-
-    def _check_missing(self) -> None:
-        """A topic that was there is not gone: a broker that starts may not know it yet."""
-        known = {topic for topic, _ in self._positions}
-        if vanished := [name for name in self._missing if self._names[name] in known]:
-            raise LogUnavailableError(f"Kafka at {self._servers} knows no topic {vanished} now")
-        if self._missing:
-            raise TopicError(missing_topic(self._missing, self._servers))
+                ends = await self._places.ends(client, self._places.positions)
+        await self._replace_if_silent(ends)
+        return ends
 
     async def start_offsets(self) -> dict[TopicPartition, int]:
         client = await self._ready()
         with self._link.watched():
             async with asyncio.timeout(ANSWER_S_MAX):
-                return await self._oldest(client, self._positions)
+                return await self._places.oldest(client, self._places.positions)
 
     def seek(self, topic: str, partition: int, offset: int) -> None:
-        if topic not in self._names.values():
-            followed = list(self._names.values())
-            raise ValueError(f"topic {topic!r} is not followed here; followed: {followed}")
-        if offset < 0:
-            raise ValueError(f"offset {offset}: expected 0 or more")
+        self._places.check_offset(topic, offset)
         at = (topic, partition)
-        if at not in self._positions:
-            if not self._subscribes:
-                self._sought[at] = offset
-            return
-        self._positions[at] = offset
-        self._align([at])
+        if at in self._places.positions:
+            self._places.positions[at] = offset
+            self._align([at])
+        elif not self._subscribes:
+            self._places.seek_later(at, offset)
 
     async def commit(self) -> None:
         if self._group is None:
             raise RuntimeError("this source has no group to commit for: pass group= to it")
-        if self._client is None or not self._positions:
+        places = self._places
+        if self._client is None or not places.positions:
             return
-        offsets = {self._kafka(at): offset for at, offset in self._positions.items()}
+        offsets = {places.kafka(at): offset for at, offset in places.positions.items()}
         with self._link.watched():
             try:
                 async with asyncio.timeout(ANSWER_S_MAX):
@@ -181,7 +151,7 @@ class KafkaSource:
             self._ahead.drop()
             self._ahead = None
         if client is not None:
-            await self._end(client)
+            await end(client)
 
     # Connecting and placing ------------------------------------------------------------------
 
@@ -190,121 +160,57 @@ class KafkaSource:
         with self._link.watched():
             async with asyncio.timeout(ANSWER_S_MAX):
                 if self._client is None:
-                    self._client = await self._connected()
+                    self._client = await connected(self._servers, self._group)
                     self._look_s = float("-inf")
                 await self._look(self._client)
                 return self._client
 
-    async def _connected(self) -> Any:
-        client = AIOKafkaConsumer(
-            bootstrap_servers=self._servers,
-            client_id="foryou",
-            group_id=self._group,
-            enable_auto_commit=False,
-            auto_offset_reset="none",  # we place partitions ourselves, and say so
-            max_partition_fetch_bytes=FETCH_BYTES_MAX,
-            request_timeout_ms=REQUEST_MS,
-            metadata_max_age_ms=METADATA_AGE_MS,
-            session_timeout_ms=SESSION_MS,
-        )
-        try:
-            await client.start()
-        except BaseException:
-            await self._end(client)
-            raise
-        leave_records_bare(client)
-        return client
-
     async def _look(self, client: Any) -> None:
         """Finds partitions, now and then, and places those that are ours and are not placed."""
         now_s = asyncio.get_running_loop().time()
-        due = now_s - self._look_s >= (LOOK_S_MISSING if self._missing else LOOK_S)
+        due = now_s - self._look_s >= (LOOK_S_MISSING if self._places.missing else LOOK_S)
         if due:
-            ours = await self._existing(client)
+            ours = await self._places.look(client)
             if not self._subscribes:
-                await self._place(client, ours)
+                await self._assign(client, ours)
             self._look_s = now_s  # a look that failed is due again at once
-        if self._subscribes and not self._missing:
+        if self._subscribes and not self._places.missing:
             await self._follow_group(client)
 
-    async def _existing(self, client: Any) -> list[TopicPartition]:
-        """Partitions of our share that exist now; TopicError where they cannot be dealt out."""
-        cluster = await client._client.fetch_all_metadata()  # a look that changes nothing
-        found = {name: cluster.partitions_for_topic(name) for name in self._names}
-        self._missing = sorted(name for name, numbers in found.items() if not numbers)
-        part, parts = self._share
-        ours: list[TopicPartition] = []
-        for name, numbers in found.items():
-            check_share(self._share, name, len(numbers or ()))
-            ours += [(self._names[name], n) for n in sorted(numbers or ()) if n % parts == part]
-        return ours
-
-    async def _place(self, client: Any, ours: Iterable[TopicPartition]) -> None:
-        new = [at for at in ours if self._kafka(at) not in client.assignment()]
-        if not new:
-            self._present_placed = True
-            return
-        starts = await self._starts(client, [at for at in new if at not in self._positions])
-        self._positions.update(starts)
-        for at in new:
-            self._sought.pop(at, None)
-        self._present_placed = True
-        client.assign([self._kafka(at) for at in self._positions])
-        self._align(self._positions)
+    async def _assign(self, client: Any, ours: Iterable[TopicPartition]) -> None:
+        places = self._places
+        new = [at for at in ours if places.kafka(at) not in client.assignment()]
+        await places.place(client, new)
+        places.all_present_are_placed()
+        if new:
+            client.assign(places.all_kafka())
+            self._align(places.positions)
 
     async def _follow_group(self, client: Any) -> None:
         """Subscribes once the topics exist; places what the group has given us since."""
         if not client.subscription():
-            client.subscribe(list(self._names), listener=_Rebalances(self._positions))
-        if _rebalancing(client):
+            listener = ForgettingListener(self._places.positions)
+            client.subscribe(list(self._places.names), listener=listener)
+        if rebalancing(client):
             return
-        new = [self._ours(at) for at in client.assignment()]
-        new = [at for at in new if at not in self._positions]
-        if new:
-            self._positions.update(await self._starts(client, new))
+        given = [self._places.ours(at) for at in client.assignment()]
+        if new := [at for at in given if at not in self._places.positions]:
+            await self._places.place(client, new)
             self._align(new)
 
     async def _wait_for_group(self, client: Any) -> None:
         """Returns once the group has said which partitions are ours (perhaps none)."""
         end_s = asyncio.get_running_loop().time() + GROUP_S_MAX
-        while _rebalancing(client):
+        while rebalancing(client):
             if asyncio.get_running_loop().time() > end_s:
                 raise LogUnavailableError(f"the group {self._group} has not dealt out partitions")
             await asyncio.sleep(GROUP_WAIT_S)
         await self._ready()
 
-    async def _starts(
-        self, client: Any, new: Sequence[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        """Where each new partition begins."""
-        starts = {at: self._sought[at] for at in new if at in self._sought}
-        rest = [at for at in new if at not in starts]
-        if rest and self._start == "committed":
-            starts |= await self._committed(client, rest)
-            rest = [at for at in rest if at not in starts]
-        if rest and self._start == "latest" and not self._present_placed:
-            ends = await client.end_offsets([self._kafka(at) for at in rest])
-            return starts | {self._ours(at): int(end) for at, end in ends.items()}
-        return starts | await self._oldest(client, rest)
-
-    async def _committed(
-        self, client: Any, new: Sequence[TopicPartition]
-    ) -> dict[TopicPartition, int]:
-        offsets = await asyncio.gather(*(client.committed(self._kafka(at)) for at in new))
-        pairs = zip(new, offsets, strict=True)
-        return {at: int(offset) for at, offset in pairs if offset is not None}
-
-    async def _oldest(self, client: Any, of: Iterable[TopicPartition]) -> dict[TopicPartition, int]:
-        wanted = [self._kafka(at) for at in of]
-        if not wanted:
-            return {}
-        oldest = await client.beginning_offsets(wanted)
-        return {self._ours(at): int(offset) for at, offset in oldest.items()}
-
     # Fetching --------------------------------------------------------------------------------
 
     async def _fetch(self, client: Any, max_records: int, wait_s: float) -> RecordBatch:
-        if not self._positions or (self._subscribes and _rebalancing(client)):
+        if not self._places.positions or (self._subscribes and rebalancing(client)):
             await asyncio.sleep(wait_s)
             return RecordBatch()
         with self._link.watched():
@@ -317,7 +223,7 @@ class KafkaSource:
             except NoOffsetForPartitionError:
                 return RecordBatch()  # given to us a moment ago; placed before the next fetch
             except (KafkaError, OSError):
-                self._align(self._positions)  # what the client had taken out is read again
+                self._align(self._places.positions)  # what the client had taken out is read again
                 raise
         batch = self._taken(client, batches)
         if len(batch) == max_records and not self._subscribes:
@@ -328,7 +234,7 @@ class KafkaSource:
         """By partition of Kafka what comes next, perhaps taken out already."""
         if self._ahead is not None:
             if self._ahead.max_records > max_records:
-                self._align(self._positions)
+                self._align(self._places.positions)
             else:
                 batches = await self._taken_ahead(self._ahead)
                 if batches:
@@ -350,11 +256,11 @@ class KafkaSource:
         """The events out of what the client returned; positions move here and nowhere else."""
         runs: list[Run] = []
         for kafka_at, batch in batches.items():
-            topic, partition = at = self._ours(kafka_at)
-            if at not in self._positions:
+            topic, partition = at = self._places.ours(kafka_at)
+            if at not in self._places.positions:
                 continue  # revoked meanwhile: another member reads it
             runs.append(Run(topic, partition, batch))
-            self._positions[at] = batch[-1].offset + 1
+            self._places.positions[at] = batch[-1].offset + 1
         self._pass_gaps(client)
         return RecordBatch(runs)
 
@@ -364,18 +270,18 @@ class KafkaSource:
         assignment = subscription.assignment if subscription is not None else None
         if assignment is None:
             return
-        for at, offset in self._positions.items():
-            if self._kafka(at) in assignment.tps:
-                state = assignment.state_value(self._kafka(at))
+        for at, offset in self._places.positions.items():
+            if self._places.kafka(at) in assignment.tps:
+                state = assignment.state_value(self._places.kafka(at))
                 if state.has_valid_position and state.position > offset:
-                    self._positions[at] = state.position
+                    self._places.positions[at] = state.position
 
     async def _reset(self, client: Any, wanted: Mapping[Any, int]) -> None:
         """Offsets that do not exist: reads from the oldest that does, and says what is gone."""
-        ours = [self._ours(at) for at in wanted]
-        oldest = await self._oldest(client, ours)
+        positions = self._places.positions
+        oldest = await self._places.oldest(client, [self._places.ours(at) for at in wanted])
         for at, offset in oldest.items():
-            before = self._positions.get(at)
+            before = positions.get(at)
             if before is None:
                 continue
             skipped = max(0, offset - before)
@@ -387,49 +293,38 @@ class KafkaSource:
                 else "the topic is shorter than what was read of it: made anew? It is read again",
                 extra={"topic": at[0], "partition": at[1], "wanted": before, "oldest": offset},
             )
-            self._positions[at] = offset
+            positions[at] = offset
         self._align(oldest)
 
     def _align(self, places: Iterable[TopicPartition]) -> None:
         """Tells the client where we are; what it had fetched beyond is thrown away."""
+        positions = self._places.positions
         if self._ahead is not None:
             self._ahead.drop()
-            self._ahead, places = None, self._positions  # what was in it may be of any partition
+            self._ahead, places = None, positions  # what was in it may be of any partition
         if self._client is None:
             return
         assigned = self._client.assignment()
         for at in places:
-            if at in self._positions and self._kafka(at) in assigned:
-                self._client.seek(self._kafka(at), self._positions[at])
+            kafka_at = self._places.kafka(at)
+            if at in positions and kafka_at in assigned:
+                self._client.seek(kafka_at, positions[at])
 
     async def _replace_if_silent(self, ends: Mapping[TopicPartition, int]) -> None:
         """A client whose fetching died says nothing and returns nothing: replaced."""
-        waiting = any(end > self._positions.get(at, end) for at, end in ends.items())
+        waiting = any(end > self._places.positions.get(at, end) for at, end in ends.items())
         if not waiting:
             self._silent_s = 0.0  # a quiet topic: its next event must not look late
         if self._silent_s < SILENT_S_MAX:
             return
         self._metrics.reconnects.inc()
-        logger.error("events wait and none come: connecting anew", extra={"topics": self._names})
+        logger.error(
+            "events wait and none come: connecting anew", extra={"topics": self._places.names}
+        )
         self._silent_s = 0.0
         if self._subscribes:
-            self._positions.clear()
+            self._places.positions.clear()
         await self.close()
-
-    async def _end(self, client: Any) -> None:
-        """Leaves the group and closes; what does not answer is cut off."""
-        try:
-            async with asyncio.timeout(CLOSE_S_MAX):
-                await client.stop()
-        except (KafkaError, OSError) as error:
-            logger.warning("a connection to Kafka did not close", extra={"reason": repr(error)})
-            await client._client.close()
-
-    def _kafka(self, at: TopicPartition) -> Any:
-        return KafkaPartition(self._prefix + at[0], at[1])
-
-    def _ours(self, at: Any) -> TopicPartition:
-        return self._names[at.topic], at.partition
 
 
 class _Ahead:
@@ -448,22 +343,3 @@ class _Ahead:
         """Its records are to be fetched again; so is the failure that it may have met."""
         self.batches.cancel()
         self.batches.add_done_callback(lambda task: task.cancelled() or task.exception())
-
-
-class _Rebalances(ConsumerRebalanceListener):  # type: ignore[misc]
-    """Forgets positions of partitions that the group takes away, all of them at each rebalance:
-    their next owner, perhaps we, starts at what is committed."""
-
-    def __init__(self, positions: dict[TopicPartition, int]) -> None:
-        self._positions = positions
-
-    def on_partitions_revoked(self, revoked: Any) -> None:
-        self._positions.clear()
-
-    def on_partitions_assigned(self, assigned: Any) -> None:
-        """Placed before the next fetch."""
-
-
-def _rebalancing(client: Any) -> bool:
-    waiting: bool = client._subscription.reassignment_in_progress
-    return waiting

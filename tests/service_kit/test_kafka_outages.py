@@ -67,6 +67,7 @@ async def test_a_killed_broker_loses_nothing_acknowledged_and_its_return_is_enou
     for _ in range(2):
         before = len(writer.acknowledged)
         await bench.until(lambda before=before: len(writer.acknowledged) > before + 100)
+        await bench.until(lambda: bench.readiness.serving("svc"), RECOVERY_S_MAX)
         await asyncio.to_thread(broker.kill)
         await bench.until(lambda: "Kafka does not answer" in caplog.text, RECOVERY_S_MAX)
         assert bench.readiness.serving("svc"), "what is there is served while the log is away"
