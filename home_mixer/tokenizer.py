@@ -51,7 +51,11 @@ _WORD, _MARK, _SYMBOL, _JOINER, _TONE, _FLAG, _GAP = range(7)
 _IN_WORDS: Final = (_WORD, _MARK)
 _TOKEN: Final = re.compile(r"[#@$]?\w+(?:'\w+)*|[$+<=>^`|~]|[^\w\s\x00-\x7f]+")
 _FORMS: Final = attrgetter("forms")
+_UNSPACED: Final = re.compile(f"[{''.join(f'{chr(a)}-{chr(b)}' for a, b in _UNSPACED_RANGES)}]")
 _NOT_WORD: Final = re.compile(r"[^\w\s\x00-\x7f]")
+
+Phrase = tuple[str, ...]
+"""A keyword's tokens, at least one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,30 +87,33 @@ class KeywordMatcher:
 
     def __init__(self, keywords: Iterable[str]) -> None:
         folded = [fold(keyword).strip() for keyword in keywords]
-        self._substrings = tuple(word for word in folded if _is_unspaced(word))
-        cut = (tuple(_tokens(word)) for word in folded if not _is_unspaced(word))
-        self._phrases = tuple(tokens for tokens in cut if tokens)
-        self._firsts = frozenset(tokens[0] for tokens in self._phrases)
+        self.substrings = tuple(word for word in folded if _UNSPACED.search(word))
+        cut = (tuple(_tokens(word)) for word in folded if not _UNSPACED.search(word))
+        self.phrases: tuple[Phrase, ...] = tuple(tokens for tokens in cut if tokens)
+        self._firsts = frozenset(tokens[0] for tokens in self.phrases)
 
     def matches(self, text: TokenizedText) -> bool:
         """Is any of the keywords in the text?"""
         if not self._firsts.isdisjoint(text.forms) and self._phrase_in(text):
             return True
-        return bool(self._substrings) and any(part in text.folded for part in self._substrings)
+        return bool(self.substrings) and any(part in text.folded for part in self.substrings)
 
     def which(self, texts: Sequence[TokenizedText]) -> list[int]:
         """Places of the texts that match. Most hold no keyword's first word: one operation on sets
         tells, and no step of Python is taken for such a text."""
-        if self._substrings:
+        if self.substrings:
             return [at for at, text in enumerate(texts) if self.matches(text)]
         lacks = map(self._firsts.isdisjoint, map(_FORMS, texts))
         may_match = compress(count(), map(not_, lacks))
         return [at for at in may_match if self._phrase_in(texts[at])]
 
     def _phrase_in(self, text: TokenizedText) -> bool:
-        return any(
-            phrase[0] in text.forms and _stands_in(phrase, text.tokens) for phrase in self._phrases
-        )
+        return any(stands_in(phrase, text) for phrase in self.phrases)
+
+
+def stands_in(phrase: Phrase, text: TokenizedText) -> bool:
+    """Do the phrase's tokens stand in the text, one after the other?"""
+    return phrase[0] in text.forms and _stands_in(phrase, text.tokens)
 
 
 def fold(text: str) -> str:
@@ -118,7 +125,7 @@ def fold(text: str) -> str:
     return _INVISIBLE.sub("", composed)
 
 
-def _stands_in(phrase: tuple[str, ...], tokens: tuple[str, ...]) -> bool:
+def _stands_in(phrase: Phrase, tokens: tuple[str, ...]) -> bool:
     size = len(phrase)
     return any(
         all(map(_token_matches, phrase, tokens[start : start + size]))
@@ -211,7 +218,3 @@ def _kind(char: str) -> int:
     if category[0] == "M":
         return _MARK
     return _SYMBOL if category[0] == "S" else _GAP
-
-
-def _is_unspaced(text: str) -> bool:
-    return any(low <= ord(char) <= high for char in text for low, high in _UNSPACED_RANGES)

@@ -1,15 +1,15 @@
 """Removes posts whose own, reposted or quoted text holds a keyword that the viewer mutes.
 
-What counts as a match is the tokenizer's (``home_mixer.tokenizer``). Tokens of a text are kept in
-a bounded cache, as the same posts are judged for many viewers; while many texts are new, a thread
-cuts them. Deviation: the original looks at the own text alone. A text that could not be read is
-judged as muted while ``enable_fail_closed_muted_keywords`` is set: a mute is a promise.
+What counts as a match is the tokenizer's (``home_mixer.tokenizer``). Cut texts are kept
+(``home_mixer.known_texts``), as the same posts are judged for many viewers; while many texts are
+new, a thread cuts them. Deviation: the original looks at the own text alone. A text that could not
+be read is judged as muted while ``enable_fail_closed_muted_keywords`` is set: a mute is a promise.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 import numpy as np
@@ -18,86 +18,90 @@ from numpy.typing import NDArray
 from candidate_pipeline.components import FailurePolicy, Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.columns import UNKNOWN
-from home_mixer.query import ScoredPostsQuery
-from home_mixer.tokenizer import KeywordMatcher, TokenizedText, tokenize_text
+from home_mixer.known_texts import NOT_KNOWN, CutText, KnownTexts, Objects, Rows, cut_text
+from home_mixer.query import Ids, ScoredPostsQuery
+from home_mixer.tokenizer import KeywordMatcher
 
 CACHED_TEXTS_MAX = 32_768  # about 50 MB of tokens
 CUT_INLINE_MAX = 128  # new texts; about a millisecond, which a thread's start may cost as well
-_TEXTS = ("text", "reposted_text", "quoted_text")
+_SHOWN = (("reposted_text", "reposted_post_id"), ("quoted_text", "quoted_post_id"))
 
 Mask = NDArray[np.bool_]
-_Tokens = TokenizedText | None
 
 
 class _Asked(NamedTuple):
-    """The texts of one table: in which row each stands, and the rows that are judged already."""
+    """The texts of one table: the row of each, the id of its post, the text."""
 
-    rows: NDArray[np.intp]
-    texts: list[str]
-    muted: Mask
+    rows: Rows
+    ids: Ids
+    texts: Objects
 
 
 class MutedKeywordFilter(Filter[ScoredPostsQuery]):
-    reads = frozenset({*_TEXTS, "core_data_found"})
+    reads = frozenset(
+        {
+            "core_data_found",
+            "post_id",
+            "quoted_post_id",
+            "quoted_text",
+            "reposted_post_id",
+            "reposted_text",
+            "text",
+        }
+    )
     budget_ms = 300.0
     on_failure = FailurePolicy.FAIL_CLOSED
 
     def __init__(self, cached_texts_max: int = CACHED_TEXTS_MAX) -> None:
-        self._cached_texts_max = cached_texts_max
-        self._tokenized: dict[str, TokenizedText] = {}
+        self._known = KnownTexts(cached_texts_max)
 
     def enable(self, query: ScoredPostsQuery) -> bool:
         return bool(query.muted_keywords)
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> Mask | Awaitable[Mask]:
         """At once where most texts are known, else when a thread has cut those that are not."""
-        asked = _asked(query, table)
-        known = list(map(self._tokenized.get, asked.texts))
-        new = [text for text, tokens in zip(asked.texts, known, strict=True) if tokens is None]
+        asked = _asked(table)
+        kept_at = self._known.find(asked.ids, asked.texts)
+        is_known = kept_at != NOT_KNOWN
+        matcher = KeywordMatcher(query.muted_keywords)
+        muted = _unreadable(query, table)
+        muted[asked.rows[is_known][self._known.which(kept_at[is_known], matcher)]] = True
+        rows, new = asked.rows[~is_known], asked.texts[~is_known].tolist()
         if len(new) > CUT_INLINE_MAX:
-            return self._keep_later(query, asked, known, new)
-        return self._judged(
-            query, asked, known, dict(zip(new, map(tokenize_text, new), strict=True))
-        )
+            return self._keep_later(muted, rows, new, matcher)
+        return self._judged(muted, rows, new, list(map(cut_text, new)), matcher)
 
     async def _keep_later(
-        self, query: ScoredPostsQuery, asked: _Asked, known: Sequence[_Tokens], new: Sequence[str]
+        self, muted: Mask, rows: Rows, new: list[str], matcher: KeywordMatcher
     ) -> Mask:
-        cut = await asyncio.to_thread(lambda: {text: tokenize_text(text) for text in new})
-        return self._judged(query, asked, known, cut)
+        cuts = await asyncio.to_thread(lambda: list(map(cut_text, new)))
+        return self._judged(muted, rows, new, cuts, matcher)
 
     def _judged(
-        self,
-        query: ScoredPostsQuery,
-        asked: _Asked,
-        known: Sequence[_Tokens],
-        cut: Mapping[str, TokenizedText],
+        self, muted: Mask, rows: Rows, new: list[str], cuts: list[CutText], matcher: KeywordMatcher
     ) -> Mask:
-        """``cut``: of the texts that are not known."""
-        tokens = [
-            cut[text] if one is None else one for text, one in zip(asked.texts, known, strict=True)
-        ]
-        self._remember(cut)
-        matches = KeywordMatcher(query.muted_keywords).which(tokens)
-        muted = asked.muted
-        muted[asked.rows[matches]] = True
+        """``muted`` holds the verdict on known texts; the new ones' is added."""
+        if new:
+            muted[rows[matcher.which([cut.tokens for cut in cuts])]] = True
+            self._known.remember(new, cuts)
         return ~muted
 
-    def _remember(self, cut: Mapping[str, TokenizedText]) -> None:
-        self._tokenized.update(cut)
-        while len(self._tokenized) > self._cached_texts_max:
-            del self._tokenized[next(iter(self._tokenized))]  # the oldest
+
+def _unreadable(query: ScoredPostsQuery, table: CandidateTable) -> Mask:
+    """[N]: texts that nobody read, where that counts as muted."""
+    if not query.params.enable_fail_closed_muted_keywords:
+        return np.zeros(len(table), np.bool_)
+    unreadable: Mask = table["core_data_found"] == UNKNOWN
+    return unreadable
 
 
-def _asked(query: ScoredPostsQuery, table: CandidateTable) -> _Asked:
-    muted = np.zeros(len(table), np.bool_)
-    if query.params.enable_fail_closed_muted_keywords:
-        muted |= table["core_data_found"] == UNKNOWN
-    rows: list[NDArray[np.intp]] = []
-    texts: list[str] = []
-    for name in _TEXTS:
-        column = table[name]
-        here = np.flatnonzero(column.astype(np.bool_) & ~muted)
+def _asked(table: CandidateTable) -> _Asked:
+    """Every own text, and those of other posts that are shown with it."""
+    rows, ids, texts = [np.arange(len(table))], [table["post_id"]], [table["text"]]
+    for text, post_id in _SHOWN:
+        column = table[text]
+        here = np.flatnonzero(column != "")
         rows.append(here)
-        texts += column[here].tolist()
-    return _Asked(np.concatenate(rows), texts, muted)
+        ids.append(table[post_id][here])
+        texts.append(column[here])
+    return _Asked(np.concatenate(rows), np.concatenate(ids), np.concatenate(texts))
