@@ -127,7 +127,7 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         reposted = table["reposted_post_id"]
         originals = np.where(reposted != 0, reposted, table["post_id"])
         found, rows = self._rows.find(originals)
-        heads = self._heads[:, rows]
+        heads = self._heads.take(rows, axis=1)
         if not found.all():
             heads[:, ~found] = np.nan
         columns: dict[str, Any] = dict(zip(HEAD_COLUMNS, heads, strict=True))

@@ -5,7 +5,7 @@ A check raises BadOutputError or ColumnError with what came, what was expected a
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,8 +31,7 @@ Ranking = tuple[IndexArray, int | None]  # every row number, best first; how man
 T = TypeVar("T")
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """A filter's answer: the row numbers that stay, and columns set before the removal."""
 
     kept: IndexArray
@@ -56,7 +55,7 @@ def query_hydrator_call(wired: Wired[QueryHydrator[Any]], query: Any) -> Call[di
     return Call(
         ask=lambda: component.hydrate(query),
         check=check,
-        skip={},
+        skip=dict,
         count=len,
         input_count=1,
         fallback=lambda: component.fallback(query),
@@ -69,7 +68,6 @@ def source_call(
 ) -> Call[CandidateTable]:
     """A table of the source's candidates."""
     component = wired.component
-    nothing = CandidateTable.from_columns(schema, {}, n=0)
 
     def check(raw: object) -> CandidateTable:
         columns = _named(wired, raw, "columns", required=frozenset({id_column}))
@@ -78,7 +76,7 @@ def source_call(
     return Call(
         ask=lambda: component.fetch(query),
         check=check,
-        skip=nothing,
+        skip=lambda: CandidateTable.from_columns(schema, {}, n=0),
         count=len,
         fallback=lambda: component.fallback(query),
         fail_closed=lambda: {id_column: ()},
@@ -91,7 +89,7 @@ def hydrator_call(wired: Wired[Hydrator[Any]], query: Any, table: CandidateTable
     return Call(
         ask=lambda: component.hydrate(query, table),
         check=lambda raw: _columns(wired, raw, table),
-        skip={},
+        skip=dict,
         count=lambda columns: len(table) if columns else 0,
         input_count=len(table),
         fallback=lambda: component.fallback(query, table),
@@ -105,7 +103,7 @@ def scorer_call(wired: Wired[Scorer[Any]], query: Any, table: CandidateTable) ->
     return Call(
         ask=lambda: component.score(query, table),
         check=lambda raw: _columns(wired, raw, table),
-        skip={},
+        skip=dict,
         count=lambda columns: len(table) if columns else 0,
         input_count=len(table),
         fallback=lambda: component.fallback(query, table),
@@ -132,7 +130,7 @@ def filter_call(wired: Wired[Filter[Any]], query: Any, table: CandidateTable) ->
     return Call(
         ask=ask,
         check=check,
-        skip=Verdict(np.arange(length), {}),
+        skip=lambda: Verdict(np.arange(length), {}),
         count=lambda verdict: len(verdict.kept),
         input_count=length,
         fallback=lambda: component.fallback(query, table),
@@ -150,7 +148,7 @@ def selector_call(wired: Wired[Selector[Any]], query: Any, table: CandidateTable
     return Call(
         ask=lambda: component.select(query, table),
         check=check,
-        skip=(np.arange(length), component.size),
+        skip=lambda: (np.arange(length), component.size),
         count=lambda ranking: length if ranking[1] is None else min(length, ranking[1]),
         input_count=length,
         fallback=lambda: cast(Any, component).fallback(query, table),
@@ -211,7 +209,7 @@ def _kept(mask: object, length: int) -> IndexArray:
             f"a filter returns a boolean mask of shape ({length},), True where the candidate"
             f" stays; got {came}"
         )
-    return np.flatnonzero(mask)
+    return mask.nonzero()[0]
 
 
 def _permutation(raw: object, length: int) -> IndexArray:

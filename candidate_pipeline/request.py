@@ -20,8 +20,9 @@ from candidate_pipeline.components import Component, Filter, Hydrator, Q, QueryH
 from candidate_pipeline.ledger import Bookkeeper
 from candidate_pipeline.plan import Plan
 from candidate_pipeline.result import ComponentReport, Fate, Stage, StageReport
-from candidate_pipeline.runner import Call, Runner, is_enabled, run_wave
+from candidate_pipeline.runner import Call, Runner, is_enabled
 from candidate_pipeline.table import CandidateTable
+from candidate_pipeline.together import run_wave
 from candidate_pipeline.wiring import Wired
 
 K = TypeVar("K", bound=Component[Any])

@@ -3,7 +3,7 @@
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Generic
+from typing import Generic, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,8 +36,7 @@ class Fate(enum.StrEnum):
     TRUNCATED = "truncated"
 
 
-@dataclass(frozen=True, slots=True)
-class ComponentReport:
+class ComponentReport(NamedTuple):
     """One component's run in one request. Counts are candidates (fields, for a QueryHydrator).
 
     error: the exception as text, None when all went well.
@@ -54,8 +53,7 @@ class ComponentReport:
     reason: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StageReport:
+class StageReport(NamedTuple):
     """One stage's run; late stages have one report a round of refill."""
 
     stage: Stage

@@ -8,15 +8,17 @@ PipelineFailed, leave this module as exceptions.
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any, Generic, TypeVar, cast
 
 from candidate_pipeline.components import Component, FailurePolicy
 from candidate_pipeline.errors import BadOutputError, ColumnError, Degraded, PipelineFailed
 from candidate_pipeline.observer import Observer
 from candidate_pipeline.result import ComponentReport
+from candidate_pipeline.together import resumed
 from candidate_pipeline.wiring import Wired
 
 R = TypeVar("R")
@@ -28,13 +30,13 @@ logger = logging.getLogger(__name__)
 class Call(Generic[R]):
     """How to ask a component, check what it says, and what to use instead.
 
-    check: raises BadOutputError or ColumnError. skip: the answer as if it were not there.
+    check: raises BadOutputError or ColumnError. skip: makes the answer as if it were not there.
     count: how many candidates (or fields) an answer stands for.
     """
 
     ask: Callable[[], object]
     check: Callable[[object], R]
-    skip: R
+    skip: Callable[[], R]
     count: Callable[[R], int]
     input_count: int = 0
     fallback: Callable[[], object] | None = None
@@ -82,17 +84,39 @@ class Runner:
     ) -> tuple[R, ComponentReport]:
         """The component's answer, or what its policy puts in its place, and the report."""
         if enabled is False:
-            return call.skip, self._report(wired, ComponentReport(wired.stage, wired.name, False))
+            skipped = ComponentReport(wired.stage, wired.name, False)
+            self._report(skipped)
+            return call.skip(), skipped
         started = self.clock()
-        failure: Failure | None
         if isinstance(enabled, Exception):
-            answer, failure = call.skip, Failure(enabled, "error")
-        else:
-            answer, failure = await self._asked(wired, call)
+            return self._failed(wired, call, started, call.skip(), Failure(enabled, "error"))
+        try:
+            with self._observer.span(wired.stage, wired.name):
+                raw = self._asked(wired.component, call.ask)
+                if hasattr(raw, "__await__"):
+                    raw = await self._within_budget(wired.component, raw)
+                answer = _checked(call, raw)
+        except BaseException as error:  # noqa: BLE001 - any failure is reported and has its policy
+            return self._failed(wired, call, started, *_failure(wired, call, error))
+        report = ComponentReport(
+            wired.stage,
+            wired.name,
+            True,
+            (self.clock() - started) * 1e3,
+            call.input_count,
+            call.count(answer),
+        )
+        self._report(report)
+        return answer, report
+
+    def _failed(
+        self, wired: Wired[Any], call: Call[R], started: float, answer: R, failure: Failure
+    ) -> tuple[R, ComponentReport]:
+        """What the policy makes of it; PipelineFailed where it says so."""
         failed: PipelineFailed | None = None
         second: Exception | None = None
-        why = "" if failure is None else failure.why
-        if failure is not None and not failure.is_answered:
+        why = failure.why
+        if not failure.is_answered:
             try:
                 answer, second = _substitute(wired, call, failure)
                 why = second.reason if isinstance(second, Degraded) else why
@@ -105,55 +129,60 @@ class Runner:
             latency_ms=(self.clock() - started) * 1e3,
             input_count=call.input_count,
             output_count=0 if failed else call.count(answer),
-            error=None if failure is None else _error_text(failure.error, second),
-            reason=f"{wired.name}:{why}" if failure else None,
+            error=_error_text(failure.error, second),
+            reason=f"{wired.name}:{why}",
         )
-        for bad in (failure.error if failure else None, second):
+        for bad in (failure.error, second):
             if bad is not None:
                 tell(self._observer.component_failed, self.request_id, report, bad)
-        self._report(wired, report)
+        self._report(report)
         if failed is not None:
             raise failed
         return answer, report
 
-    async def _asked(self, wired: Wired[Any], call: Call[R]) -> tuple[R, Failure | None]:
-        """The checked answer, or `call.skip` and what went wrong."""
-        try:
-            with self._observer.span(wired.stage, wired.name):
-                return _checked(call, await self._within_budget(wired.component, call.ask)), None
-        except Degraded as degraded:
-            return _partial(call, degraded)
-        except BadOutputError as error:
-            return call.skip, Failure(error, "bad_output")
-        except TimeoutError as error:
-            return call.skip, Failure(_with_budget(error, wired.component), "timeout")
-        except asyncio.CancelledError as error:
-            if _is_cancelled():
-                raise
-            return call.skip, Failure(error, "cancelled")
-        except Exception as error:  # noqa: BLE001 - any failure is reported and has its policy
-            return call.skip, Failure(error, "error")
+    def _asked(self, component: Component[Any], ask: Callable[[], object]) -> object:
+        """The raw answer, or what to wait for."""
+        if not component.blocking:
+            return ask()
+        run = contextvars.copy_context().run
+        return self._loop.run_in_executor(self._executor, run, ask)
 
-    async def _within_budget(self, component: Component[Any], ask: Callable[[], object]) -> object:
+    async def _within_budget(self, component: Component[Any], waiting: object) -> object:
         """The raw answer; TimeoutError when it waits past its budget or the request's deadline."""
-        if component.blocking:
-            run = contextvars.copy_context().run
-            waiting: object = self._loop.run_in_executor(self._executor, run, ask)
-        else:
-            waiting = ask()
-        if not hasattr(waiting, "__await__"):
-            return waiting
         until = min(self._loop.time() + component.budget_ms / 1e3, self.deadline_s)
+        if isinstance(waiting, CoroutineType):
+            try:
+                waits_for = waiting.send(None)
+            except StopIteration as done:
+                return done.value  # it had not to wait, and needs no timer
+            waiting = resumed(waiting, waits_for)
         async with asyncio.timeout_at(until):
             return await cast(Awaitable[object], waiting)
 
-    def _report(self, wired: Wired[Any], report: ComponentReport) -> ComponentReport:
+    def _report(self, report: ComponentReport) -> None:
         tell(self._observer.component_finished, self.request_id, report)
-        return report
+
+
+def _failure(wired: Wired[Any], call: Call[R], error: BaseException) -> tuple[R, Failure]:
+    """`call.skip` (of a partial answer: what there is) and what went wrong; the request's own end
+    is raised again."""
+    if isinstance(error, Degraded):
+        return _partial(call, error)
+    if isinstance(error, BadOutputError):
+        return call.skip(), Failure(error, "bad_output")
+    if isinstance(error, TimeoutError):
+        return call.skip(), Failure(_with_budget(error, wired.component), "timeout")
+    if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
+        return call.skip(), Failure(error, "cancelled")
+    if isinstance(error, Exception):
+        return call.skip(), Failure(error, "error")
+    raise error
 
 
 def is_enabled(wired: Wired[Any], query: Any) -> bool | Exception:
     """What `enable` says; its exception, when it fails, is the component's failure."""
+    if not wired.has_gate:
+        return True
     try:
         return bool(wired.component.enable(query))
     except Exception as error:  # noqa: BLE001 - handed to `run`, which reports it
@@ -168,34 +197,6 @@ def tell(hear: Callable[..., None], *what: object) -> None:
         logger.exception("the observer failed in %s", getattr(hear, "__qualname__", hear))
 
 
-async def run_wave(
-    runs: Sequence[Callable[[], Coroutine[Any, Any, R]]], may_wait: Sequence[bool]
-) -> list[R]:
-    """All results, in order. Those that may wait run at the same time, the others before them."""
-    found: dict[int, R] = {}
-    waiting = [i for i, waits in enumerate(may_wait) if waits]
-    for i, run in enumerate(runs):
-        if not may_wait[i]:
-            found[i] = await run()
-    together = await _run_together([runs[i] for i in waiting])
-    found.update(zip(waiting, together, strict=True))
-    return [found[i] for i in range(len(runs))]
-
-
-async def _run_together(runs: Sequence[Callable[[], Coroutine[Any, Any, R]]]) -> list[R]:
-    """A single one costs no task. When one raises, the others are stopped and waited for."""
-    if len(runs) <= 1:
-        return [await run() for run in runs]
-    tasks = [asyncio.ensure_future(run()) for run in runs]
-    try:
-        return await asyncio.gather(*tasks)
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise
-
-
 def _checked(call: Call[R], raw: object) -> R:
     try:
         return call.check(raw)
@@ -205,11 +206,11 @@ def _checked(call: Call[R], raw: object) -> R:
 
 def _partial(call: Call[R], degraded: Degraded) -> tuple[R, Failure]:
     if degraded.output is None:
-        return call.skip, Failure(degraded, degraded.reason)
+        return call.skip(), Failure(degraded, degraded.reason)
     try:
         return _checked(call, degraded.output), Failure(degraded, degraded.reason, True)
     except BadOutputError as error:
-        return call.skip, Failure(error, "bad_output")
+        return call.skip(), Failure(error, "bad_output")
 
 
 def _substitute(wired: Wired[Any], call: Call[R], failure: Failure) -> tuple[R, Exception | None]:
@@ -221,7 +222,7 @@ def _substitute(wired: Wired[Any], call: Call[R], failure: Failure) -> tuple[R, 
     if policy is FailurePolicy.FAIL_REQUEST:
         raise PipelineFailed(wired.name, failure.why) from failure.error
     if policy is FailurePolicy.SKIP:
-        return call.skip, None
+        return call.skip(), None
     other = call.fallback if policy is FailurePolicy.FALLBACK else call.fail_closed
     assert other is not None  # wiring has seen to it
     try:
@@ -229,7 +230,7 @@ def _substitute(wired: Wired[Any], call: Call[R], failure: Failure) -> tuple[R, 
     except Exception as error:
         if policy is FailurePolicy.FAIL_CLOSED:  # there is no safe answer left
             raise PipelineFailed(wired.name, f"{failure.why}, then fail_closed failed") from error
-        return call.skip, error
+        return call.skip(), error
 
 
 def _checked_or_degraded(call: Call[R], other: Callable[[], object]) -> tuple[R, Degraded | None]:

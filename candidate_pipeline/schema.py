@@ -82,6 +82,8 @@ class Column:
                     f" information; convert it yourself, e.g. .astype({str(self.np_dtype)!r})"
                 )
             array = array.astype(self.np_dtype)
+        if not array.flags.writeable:
+            return array
         view = array.view()
         view.flags.writeable = False
         return view

@@ -108,7 +108,7 @@ class SideEffectRunner:
         call: Call[None] = Call(
             ask=lambda: effect.run(query, result),
             check=lambda _: None,
-            skip=None,
+            skip=lambda: None,
             count=lambda _: 0,
             input_count=len(result.selected),
         )

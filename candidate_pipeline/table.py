@@ -75,11 +75,9 @@ class CandidateTable:
 
     def __getitem__(self, name: str) -> AnyArray:
         """One column, read-only. [len(self)]"""
-        found = self._own.get(name)
+        found = self._found(name)
         if found is None:
-            found = self._cache.get(name)
-        if found is None:
-            found = self._gather(name)
+            found = self.schema[name].filled(self._length)
             self._cache[name] = found
         return found
 
@@ -138,25 +136,28 @@ class CandidateTable:
         table._cache = {name: a for name, a in self._cache.items() if name not in new}
         return table
 
-    def _gather(self, name: str) -> AnyArray:
-        if not self._stores(name):
-            return self.schema[name].filled(self._length)
-        if self._parts:
-            gathered = np.concatenate([part[name] for part in self._parts])
-        else:
-            assert self._parent is not None  # a root table that stores a name has it in _own
-            assert self._rows is not None
-            gathered = self._parent[name][self._rows]
-        gathered.flags.writeable = False
-        return gathered
+    def _found(self, name: str) -> AnyArray | None:
+        """The column, gathered once; None when nothing behind this table ever wrote it."""
+        found = self._own.get(name)
+        if found is None:
+            found = self._cache.get(name)
+        if found is None:
+            found = self._gathered(name)
+            if found is not None:
+                found.flags.writeable = False
+                self._cache[name] = found
+        return found
 
-    def _stores(self, name: str) -> bool:
-        """Whether anything behind this table ever wrote the column."""
-        if name in self._own:
-            return True
+    def _gathered(self, name: str) -> AnyArray | None:
         if self._parts:
-            return any(part._stores(name) for part in self._parts)
-        return self._parent is not None and self._parent._stores(name)
+            if all(part._found(name) is None for part in self._parts):
+                return None
+            return np.concatenate([part[name] for part in self._parts])
+        behind = None if self._parent is None else self._parent._found(name)
+        if behind is None:
+            return None
+        assert self._rows is not None  # a table with a parent has its rows
+        return behind.take(self._rows)
 
     def _checked_index(self, index: AnyArray) -> IndexArray:
         if index.ndim != 1 or (index.size and index.dtype.kind not in "iu"):

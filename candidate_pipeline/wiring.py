@@ -42,6 +42,7 @@ class Wired(Generic[K]):
     declared: frozenset[str]
     required: frozenset[str]
     is_async: bool  # it may have to wait: async def, or on a thread
+    has_gate: bool  # it has an `enable` of its own
 
 
 def wire(stage: Stage, components: Sequence[K]) -> tuple[Wired[K], ...]:
@@ -208,6 +209,7 @@ def _wired(stage: Stage, component: K) -> Wired[K]:
         declared=component.declared_writes(),
         required=component.required_writes(),
         is_async=component.blocking or _is_async(component),
+        has_gate=getattr(component.enable, "__func__", None) is not Component.enable,
     )
     if one.declared and isinstance(component, Filter) and not isinstance(component, MergingFilter):
         raise WiringError(

@@ -58,16 +58,16 @@ class IdRows:
         """([N] is it known, [N] its row; of an unknown one any row). K may be 0."""
         if self._order is not None:
             return self._search(values, self._order)
-        rows = self._table[_places(values, self._level, self._bits)].astype(np.intp)
-        found: Mask = self._ids[rows] == values
+        rows = self._table.take(_places(values, self._level, self._bits)).astype(np.intp)
+        found: Mask = self._ids.take(rows) == values
         for one, row in self._few:
             here = values == one
             found |= here
             rows[here] = row
         if self._rest is not None:
             rest, known_rows = self._rest
-            asked = np.flatnonzero(~found)
-            found_there, at = rest.find(values[asked])
+            asked = (~found).nonzero()[0]
+            found_there, at = rest.find(values.take(asked))
             found[asked] = found_there
             rows[asked[found_there]] = known_rows[at[found_there]]
         return found, rows
@@ -118,25 +118,34 @@ def first_rows(values: Ids) -> Rows:
 def distinct(values: Ids) -> tuple[Ids, Rows]:
     """(the distinct values [K] in order of appearance, [N] where among them each value stands)."""
     first = first_rows(values)
-    leaders = np.flatnonzero(first == np.arange(len(values)))
+    leaders = (first == np.arange(len(values))).nonzero()[0]
     number = np.empty(len(values), np.intp)
     number[leaders] = np.arange(len(leaders))
-    return values[leaders], number[first]
+    return values.take(leaders), number.take(first)
 
 
 def _first_rows(values: Ids, level: int) -> Rows:
     count = len(values)
     if level == len(_MULTIPLIERS) or count < _FEW:
-        _, first, group = np.unique(values, return_index=True, return_inverse=True)
-        return np.asarray(first[group])
+        return _first_rows_sorted(values)
     bits = _bits(count)
     place = _places(values, level, bits)
     table = np.empty(1 << bits, np.int32)  # what is read below was written before
     table[place[::-1]] = np.arange(count - 1, -1, -1, dtype=np.int32)  # the last written stays
-    rows = table[place].astype(np.intp)
-    others = np.flatnonzero(values[rows] != values)  # all rows of a value, or none
+    rows = table.take(place).astype(np.intp)
+    others = (values.take(rows) != values).nonzero()[0]  # all rows of a value, or none
     if len(others):
-        rows[others] = others[_first_rows(values[others], level + 1)]
+        rows[others] = others.take(_first_rows(values.take(others), level + 1))
+    return rows
+
+
+def _first_rows_sorted(values: Ids) -> Rows:
+    order = values.argsort(kind="stable")  # the first of equal values is their smallest row
+    ordered = values.take(order)
+    opens = np.ones(len(values), np.bool_)
+    np.not_equal(ordered[1:], ordered[:-1], out=opens[1:])
+    rows = np.empty(len(values), np.intp)
+    rows[order] = order[opens].take(opens.cumsum() - 1)
     return rows
 
 

@@ -62,6 +62,11 @@ class LastKnown:
         held = (self._first[at] == first) & (self._second[at] == second)
         return np.where(held, self._read_at_ms[at], -1)
 
+    def lacks(self, ids: Ids) -> Mask:
+        """[B]: is there no row whose key is this id twice? For ids other than 0."""
+        lacking: Mask = self._first.take(self._places(ids, ids)) != ids
+        return lacking
+
     def _places(self, first: Ids, second: Ids) -> NDArray[np.intp]:
         mixed = (first * _MIX_1 + second) * _MIX_2
         return (mixed >> self._shift).astype(np.intp)
@@ -81,8 +86,7 @@ class LastKnownPosts:
     async def get_posts(self, post_ids: Ids) -> PostBatch:
         """The store's own answer, or its error."""
         batch = await self._store.get_posts(post_ids)
-        read_at_ms = self._rows.read_at_ms(post_ids, post_ids)
-        new = np.flatnonzero(batch.found & (read_at_ms < 0))
+        new = (batch.found & self._rows.lacks(post_ids)).nonzero()[0]
         if len(new):
             columns = {name: getattr(batch, name)[new] for name in _POST_COLUMNS}
             self._rows.remember(post_ids[new], post_ids[new], columns, 0)

@@ -20,7 +20,7 @@ is marked ``scored_by_fallback``, ``weighted`` is NaN, and ``offset`` holds the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -42,6 +42,8 @@ _FACTS: Final = (
     "reposted_post_id",
     "video_duration_ms",
 )
+
+Term = tuple[Reals, float | Reals]
 
 
 class WeightedScorer(Scorer[ScoredPostsQuery]):
@@ -66,15 +68,37 @@ class WeightedScorer(Scorer[ScoredPostsQuery]):
 
 def weighted_sums(table: CandidateTable, params: RankingParams) -> Reals:
     """s [N], added head by head in the enum's order; NaN for a post without any head."""
-    total = np.zeros(len(table))
-    scored = np.zeros(len(table), np.bool_)
-    for column, weight in _weights(table, params):
-        values = table[column]
+    terms = [(table[column], weight) for column, weight in _weights(table, params)]
+    total = _sums_of_known(terms, len(table))
+    return total if total is not None else _sums(terms, len(table))
+
+
+def _sums(terms: Sequence[Term], count: int) -> Reals:
+    """Of (values [N], weight) of every head, any of which may be NaN."""
+    total, scored = np.zeros(count), np.zeros(count, np.bool_)
+    for values, weight in terms:
         known = np.isfinite(values)
         scored |= known
-        if not isinstance(weight, float) or weight != 0.0:
+        if not _is_zero(weight):
             total += np.where(known, weight * values, 0.0)
     return np.where(scored, total, np.nan)
+
+
+def _sums_of_known(terms: Sequence[Term], count: int) -> Reals | None:
+    """The same sums where the model gave each head to all posts or to none, as most models do;
+    None where it did not. One look at the sum tells, in place of one at each head."""
+    total, term = np.zeros(count), np.empty(count)
+    is_scored = False
+    for values, weight in terms:
+        if _is_zero(weight) or (count and values[0] != values[0] and np.isnan(values).all()):
+            continue
+        total += np.multiply(values, weight, out=term)
+        is_scored = True
+    return total if is_scored and np.isfinite(total).all() else None
+
+
+def _is_zero(weight: float | Reals) -> bool:
+    return isinstance(weight, float) and weight == 0.0
 
 
 def score_terms(table: CandidateTable, params: RankingParams) -> dict[str, Reals]:
