@@ -29,6 +29,8 @@ KERNEL_FILES: Final = (
     "write_kernels.py",
     "query_scratch.py",
     "selection.py",
+    "query_begin.py",
+    "query_rules.py",
     "query_kernels.py",
     "answer_kernels.py",
     "event_kernels.py",

@@ -10,14 +10,19 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from thunder.layout import AUTHOR_POSTS_MAX, ENTRY
+
 INPUT_LIST_MAX: Final = 10_000  # x-algorithm, MAX_INPUT_LIST_SIZE
 RESULTS_MAX: Final = 10_000  # results of one query
 SET_SLOTS: Final = 1 << 15  # holds INPUT_LIST_MAX ids less than a third full
 FILTER_BITS: Final = 1 << 17  # 16 KB: of 1,000 excluded ids, one other id in 130 seems to be one
-FOUND_MAX: Final = 1 << 15  # twice RESULTS_MAX, and what one author can add
 SLICE: Final = 32  # authors whose reads are under way at once
-AHEAD_MAX: Final = 512  # rows that a slice looks ahead for
+NEAR_PER_SEGMENT: Final = 32  # posts of a segment that are judged with those of others
+NEAR_MAX: Final = 2 * SLICE * NEAR_PER_SEGMENT  # of a slice
+NEAR_SLICES: Final = 3  # collected, asked for, judged
+FOUND_MAX: Final = 2 * RESULTS_MAX + 2 * NEAR_MAX + AUTHOR_POSTS_MAX
 DIGITS: Final = 1 << 11  # of the radix sort: three passes for two days of milliseconds
+AGES: Final = 1 << 12  # of the glance
 
 # Places in ``Scratch.counts``: what is reported, from SCANNED to ENTRIES_SEEN, and what steers.
 FOUND: Final = 0
@@ -30,7 +35,9 @@ EXCLUDED: Final = 6
 ENTRIES_SEEN: Final = 7
 COUNTS: Final = 8
 WANTED: Final = 8  # K
-REPLIES_SEEN: Final = 9  # at the first glance
+REPLIES_SEEN: Final = 9  # at the glance
+FOLLOW_MASK: Final = 10  # slots of the set of this query, less one
+EXCLUDE_MASK: Final = 11
 COUNT_NAMES: Final = (
     "scanned",
     "unknown_parent",
@@ -45,22 +52,20 @@ COUNT_NAMES: Final = (
 class Scratch(NamedTuple):
     """Working memory of one query at a time."""
 
-    follow_keys: NDArray[np.uint64]  # [SET_SLOTS]
-    follow_epochs: NDArray[np.uint32]
+    follow_keys: NDArray[np.uint64]  # [SET_SLOTS] open addressing in the first slots, 0 = empty
     exclude_keys: NDArray[np.uint64]
-    exclude_epochs: NDArray[np.uint32]
     exclude_filter: NDArray[np.uint8]  # [FILTER_BITS / 8] a bit set: perhaps excluded
-    epoch: NDArray[np.uint32]  # [1]
     authors: NDArray[np.uint64]  # [INPUT_LIST_MAX] followed ids without duplicates
     slots: NDArray[np.int32]  # [INPUT_LIST_MAX] theirs, −1 without posts
-    ahead: NDArray[np.int32]  # [AHEAD_MAX]
+    ages: NDArray[np.int32]  # [AGES] posts by age, at the glance
+    near: NDArray[np.void]  # [NEAR_SLICES · NEAR_MAX] ENTRY, of which rules read more
     limit_ms: NDArray[np.int64]  # [1] older posts are not among the newest K
     found_ms: NDArray[np.int64]  # [FOUND_MAX]
     found_rows: NDArray[np.int32]
     sorted_ms: NDArray[np.int64]  # [FOUND_MAX] the sort's other half
     sorted_rows: NDArray[np.int32]
     digits: NDArray[np.int32]  # [DIGITS]
-    counts: NDArray[np.int64]  # [COUNTS + 2]
+    counts: NDArray[np.int64]  # [COUNTS + 4]
 
 
 class Limits(NamedTuple):
@@ -79,19 +84,17 @@ class Limits(NamedTuple):
 def new_scratch() -> Scratch:
     return Scratch(
         follow_keys=np.zeros(SET_SLOTS, np.uint64),
-        follow_epochs=np.zeros(SET_SLOTS, np.uint32),
         exclude_keys=np.zeros(SET_SLOTS, np.uint64),
-        exclude_epochs=np.zeros(SET_SLOTS, np.uint32),
         exclude_filter=np.zeros(FILTER_BITS // 8, np.uint8),
-        epoch=np.zeros(1, np.uint32),
         authors=np.zeros(INPUT_LIST_MAX, np.uint64),
         slots=np.zeros(INPUT_LIST_MAX, np.int32),
-        ahead=np.zeros(AHEAD_MAX, np.int32),
+        ages=np.zeros(AGES, np.int32),
+        near=np.zeros(NEAR_SLICES * NEAR_MAX, ENTRY),
         limit_ms=np.zeros(1, np.int64),
         found_ms=np.zeros(FOUND_MAX, np.int64),
         found_rows=np.zeros(FOUND_MAX, np.int32),
         sorted_ms=np.zeros(FOUND_MAX, np.int64),
         sorted_rows=np.zeros(FOUND_MAX, np.int32),
         digits=np.zeros(DIGITS, np.int32),
-        counts=np.zeros(COUNTS + 2, np.int64),
+        counts=np.zeros(COUNTS + 4, np.int64),
     )

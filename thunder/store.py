@@ -194,15 +194,23 @@ class PostStore:
 
     def _run(self, query: Query, scratch: Scratch, out_of_time: Callable[[], bool]) -> Found:
         limits = self._limits(query)
-        authors = query_kernels.begin(
-            self._state, scratch, limits, query.following_ids, query.excluded_ids, query.videos
-        )
         posts = np.empty(query.results_max, layout.ROW)
         flags = np.empty(query.results_max, np.uint8)
-        found = -1
+        authors, done, found = query_kernels.start(
+            self._state,
+            scratch,
+            limits,
+            query.following_ids,
+            query.excluded_ids,
+            query.videos,
+            0 if out_of_time() else QUERY_AUTHORS,
+            posts,
+            flags,
+        )
         while found < 0:
-            done = self._walk(query, scratch, limits, authors, out_of_time)
+            done = self._walk(query, scratch, limits, done, authors, out_of_time)
             found = query_kernels.answer(self._state, scratch, done == authors, posts, flags)
+            done = done if found >= 0 else 0
         counts = dict(zip(COUNT_NAMES, scratch.counts[SCANNED:COUNTS].tolist(), strict=True))
         return Found(posts[:found], flags[:found], done < authors, done, counts)
 
@@ -211,11 +219,11 @@ class PostStore:
         query: Query,
         scratch: Scratch,
         limits: Limits,
+        done: int,
         authors: int,
         out_of_time: Callable[[], bool],
     ) -> int:
-        """Walks the authors until time is out; returns how many were walked."""
-        done = 0
+        """Walks the authors from ``done`` on until time is out; returns how many were walked."""
         while done < authors and not out_of_time():
             end = min(authors, done + QUERY_AUTHORS)
             query_kernels.scan_authors(self._state, scratch, limits, done, end, query.videos)

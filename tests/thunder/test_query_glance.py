@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import chain, repeat
 from typing import Any
 
 import numpy as np
 
 from thunder import layout
-from thunder.query_kernels import GLANCE_AUTHORS_MAX
-from thunder.store import SECONDARY_PER_AUTHOR_MAX
+from thunder.query_begin import GLANCE_AUTHORS_MAX
+from thunder.store import QUERY_AUTHORS, SECONDARY_PER_AUTHOR_MAX
 
 VIEWER = 999
 
@@ -28,6 +29,31 @@ def test_posts_that_the_rules_drop_do_not_hide_older_ones(bench: Any) -> None:
     expected = [1_000 + a for a in authors]
     assert bench.ids(*authors, viewer_id=VIEWER, results_max=60) == expected[:60]
     assert bench.ids(*authors, viewer_id=VIEWER, results_max=100) == expected
+
+
+def test_a_misled_query_of_many_authors_walks_all_of_them_again(bench: Any) -> None:
+    """A second walk that went on where the first ended would find nothing."""
+    authors = range(1, QUERY_AUTHORS + 101)
+    old = [bench.post(10_000 + a, author=a, age_ms=90_000 + a) for a in authors]
+    reposts = [
+        bench.post(20_000 + a, author=a, age_ms=a, reposted_post_id=7, reposted_user_id=VIEWER)
+        for a in authors
+    ]
+    bench.take(*old, *reposts)
+    for asked in (QUERY_AUTHORS, QUERY_AUTHORS + 100):
+        found = bench.ids(*authors[:asked], viewer_id=VIEWER, results_max=asked)
+        assert found == [10_000 + a for a in authors[:asked]]
+
+
+def test_a_query_out_of_time_says_how_far_it_came(bench: Any) -> None:
+    """Whoever shows a cut answer as a whole one hides what others wrote."""
+    authors = range(1, QUERY_AUTHORS + 101)
+    bench.take(*(bench.post(a, author=a, age_ms=a) for a in authors))
+    for asked, scanned in ((1, 0), (2, QUERY_AUTHORS), (3, QUERY_AUTHORS + 100)):
+        turns = chain(repeat(False, asked - 1), repeat(True))
+        found = bench.found(*authors, results_max=2_000, out_of_time=lambda t=turns: next(t))
+        assert (found.authors_scanned, found.partial) == (scanned, asked < 3)
+        assert found.posts["post_id"].tolist() == list(authors[:scanned])
 
 
 def test_the_newest_of_many_authors_are_the_newest_of_all(bench: Any) -> None:
