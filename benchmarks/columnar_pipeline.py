@@ -121,16 +121,16 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
 
     def __init__(self, world: FeedWorld) -> None:
         self._rows = IdRows(world.predicted_ids)
-        self._heads = np.ascontiguousarray(world.heads.T)
+        self._heads = world.heads  # a row a post, as a model's answer comes
 
     async def score(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, Any]:
         reposted = table["reposted_post_id"]
         originals = np.where(reposted != 0, reposted, table["post_id"])
         found, rows = self._rows.find(originals)
-        heads = self._heads.take(rows, axis=1)
+        heads = self._heads.take(rows, axis=0)
         if not found.all():
-            heads[:, ~found] = np.nan
-        columns: dict[str, Any] = dict(zip(HEAD_COLUMNS, heads, strict=True))
+            heads[~found] = np.nan
+        columns: dict[str, Any] = dict(zip(HEAD_COLUMNS, heads.T, strict=True))
         columns["last_scored_at_ms"] = np.full(len(table), query.now_ms, np.int64)
         columns["prediction_request_id"] = np.full(len(table), 1, np.uint64)
         return columns

@@ -65,6 +65,7 @@ class MemoryFeatureStore:
         self._columns: tuple[IdRows, PostBatch] | None = None
         self._action_rows: dict[int, ActionRows] = {}
         self._pointing: dict[tuple[int, int], Ids] = {}
+        self._features: dict[int, UserFeatures] = {}
 
     def clients(self) -> FeatureClients:
         """This object behind every protocol."""
@@ -80,6 +81,7 @@ class MemoryFeatureStore:
         self._columns = None
         self._action_rows.clear()
         self._pointing.clear()
+        self._features.clear()
         for kind, user_id, target_id, change in batch.edges:
             _keep_larger(self._edges[kind, user_id], target_id, change)
             self._reverse[kind, target_id].add(user_id)
@@ -108,7 +110,7 @@ class MemoryFeatureStore:
     async def get_posts(self, post_ids: Ids) -> PostBatch:
         """Rows [B]."""
         columns, rows = self._located(post_ids)
-        return PostBatch(*(getattr(columns, name)[rows] for name in PostBatch.__slots__))
+        return PostBatch(*(getattr(columns, name).take(rows) for name in PostBatch.__slots__))
 
     async def get_visibility(self, post_ids: Ids) -> VisibilityBatch:
         """Rows [B]."""
@@ -136,6 +138,12 @@ class MemoryFeatureStore:
 
     async def get_features(self, user_id: int) -> UserFeatures:
         """The viewer's lists."""
+        features = self._features.get(user_id)
+        if features is None:
+            features = self._features[user_id] = self._read_features(user_id)
+        return features
+
+    def _read_features(self, user_id: int) -> UserFeatures:
         keywords = self._keywords.get(user_id, {})
         return UserFeatures(
             followed_user_ids=self._live(FOLLOW, user_id),

@@ -8,8 +8,9 @@ ancestors.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,9 @@ from home_mixer.columns import IDENTITY_COLUMNS
 from home_mixer.id_sets import first_rows
 from home_mixer.query import ScoredPostsQuery
 
-_MERGED = tuple(column.name for column in IDENTITY_COLUMNS)
+_MERGED: Final = tuple(column.name for column in IDENTITY_COLUMNS)
 _Rows = NDArray[np.intp]
+_Columns = dict[str, NDArray[Any]]
 
 
 class DropDuplicatesFilter(MergingFilter[ScoredPostsQuery]):
@@ -30,15 +32,37 @@ class DropDuplicatesFilter(MergingFilter[ScoredPostsQuery]):
 
     def merge(
         self, query: ScoredPostsQuery, table: CandidateTable
-    ) -> tuple[NDArray[np.bool_], dict[str, NDArray[Any]]]:
+    ) -> tuple[NDArray[np.bool_], _Columns]:
         keep = np.ones(len(table), np.bool_)
-        columns: dict[str, NDArray[Any]] = {}
+        columns: _Columns = {}
         for winners, losers in _pairs(table["post_id"]):
             keep[losers] = False
             _merge_sources(table, columns, winners, losers)
-            for name in _MERGED:
-                _merge_column(table, columns, name, winners, losers)
+            for alike in _ALIKE:
+                _merge_columns(table, columns, alike, winners, losers)
         return keep, columns
+
+
+class _Alike(NamedTuple):
+    """Columns of one type, which are compared at once: G names, their defaults [G, 1]."""
+
+    names: tuple[str, ...]
+    defaults: NDArray[Any]
+
+
+def _alike() -> tuple[_Alike, ...]:
+    by_type: defaultdict[np.dtype[Any], dict[str, object]] = defaultdict(dict)
+    for column in IDENTITY_COLUMNS:
+        by_type[column.np_dtype][column.name] = column.default
+    groups = []
+    for dtype, defaults in by_type.items():
+        shown = np.empty((len(defaults), 1), dtype)
+        shown[:, 0] = False if dtype.kind == "O" else list(defaults.values())
+        groups.append(_Alike(tuple(defaults), shown))
+    return tuple(groups)
+
+
+_ALIKE: Final = _alike()
 
 
 def _pairs(post_ids: NDArray[np.uint64]) -> Iterator[tuple[_Rows, _Rows]]:
@@ -52,36 +76,29 @@ def _pairs(post_ids: NDArray[np.uint64]) -> Iterator[tuple[_Rows, _Rows]]:
         winners, losers = winners[~is_next], losers[~is_next]
 
 
-def _merge_sources(
-    table: CandidateTable, columns: dict[str, NDArray[Any]], winners: _Rows, losers: _Rows
-) -> None:
+def _merge_sources(table: CandidateTable, columns: _Columns, winners: _Rows, losers: _Rows) -> None:
     merged = columns.setdefault("sources", table["sources"].copy())
     merged[winners] |= table["sources"][losers]
 
 
-def _merge_column(
-    table: CandidateTable,
-    columns: dict[str, NDArray[Any]],
-    name: str,
-    winners: _Rows,
-    losers: _Rows,
+def _merge_columns(
+    table: CandidateTable, columns: _Columns, alike: _Alike, winners: _Rows, losers: _Rows
 ) -> None:
-    values = columns.get(name, table[name])
-    default = table.schema[name].default
-    theirs = values[losers]
-    learned = _known(theirs, default)
-    if not learned.any():
-        return
-    learned &= ~_known(values[winners], default)
-    if learned.any():
+    """What the losers know and the winners do not. L = len(losers)."""
+    now = [columns[name] if name in columns else table[name] for name in alike.names]
+    theirs = np.concatenate([values.take(losers) for values in now]).reshape(len(now), -1)
+    ours = np.concatenate([values.take(winners) for values in now]).reshape(len(now), -1)
+    learned = _known(theirs, alike.defaults) & ~_known(ours, alike.defaults)  # [G, L]
+    for at in np.flatnonzero(learned.any(axis=1)).tolist():
+        name = alike.names[at]
         if name not in columns:
-            columns[name] = values.copy()
-        columns[name][winners[learned]] = theirs[learned]
+            columns[name] = now[at].copy()
+        columns[name][winners[learned[at]]] = theirs[at, learned[at]]
 
 
-def _known(values: NDArray[Any], default: object) -> NDArray[np.bool_]:
-    """[N]: is it more than the column's default? Objects have empty defaults: "" and ()."""
+def _known(values: NDArray[Any], defaults: NDArray[Any]) -> NDArray[np.bool_]:
+    """[G, L]: is it more than its column's default? Objects have empty defaults: "" and ()."""
     if values.dtype == object:
         return values.astype(np.bool_)
-    known: NDArray[np.bool_] = values != default
+    known: NDArray[np.bool_] = values != defaults
     return known
