@@ -35,6 +35,7 @@ from service_kit.clock import Clock, SystemClock
 from service_kit.drain import CutError
 from service_kit.event_log import EventSink
 from service_kit.event_logs import open_sink
+from service_kit.interpreter import settle
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
@@ -183,6 +184,7 @@ class HomeMixerProcess:
 
 def main(settings: HomeMixerSettings) -> int:
     """Runs until SIGTERM or SIGINT; the process's exit code (2: parameters that do not load)."""
+    settle()
     metrics, readiness = Metrics("home_mixer"), Readiness()
     metrics.watch_process()
     clock, random_ = SystemClock(), random.SystemRandom()

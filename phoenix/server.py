@@ -8,6 +8,7 @@ from phoenix.settings import PhoenixSettings
 from service_kit.clock import SystemClock
 from service_kit.event_log import TOPIC_POSTS
 from service_kit.event_logs import open_source
+from service_kit.interpreter import settle
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
@@ -15,6 +16,7 @@ from service_kit.server import run_server
 
 def main(settings: PhoenixSettings) -> int:
     """Serves until SIGTERM or SIGINT; the process's exit code."""
+    settle()
     return asyncio.run(serve(settings))
 
 

@@ -100,10 +100,10 @@ def headers_of(values: Sequence[bytes | memoryview]) -> NDArray[np.void]:
     return np.frombuffer(b"".join([value[:POST_HEADER_BYTES] for value in values]), POST_HEADER)
 
 
-def texts_of(values: Sequence[bytes | memoryview]) -> Objects:
+def texts_of(values: Sequence[bytes]) -> Objects:
     """[F] texts of stored posts."""
     texts = np.empty(len(values), dtype=object)
-    texts[:] = [str(value[POST_HEADER_BYTES:], "utf-8") for value in values]
+    texts[:] = [value[POST_HEADER_BYTES:].decode() for value in values]
     return texts
 
 

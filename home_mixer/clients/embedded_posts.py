@@ -53,7 +53,7 @@ class EmbeddedPostStore:
             headers[at] = headers_of(values)
             texts = empty_texts(unique.shape[0])
             texts[at] = texts_of(values)
-        return post_batch(headers[inverse], texts[inverse])
+        return post_batch(headers.take(inverse), texts.take(inverse))
 
     def _read_visibility(self, post_ids: Ids) -> VisibilityBatch:
         unique, inverse = np.unique(post_ids, return_inverse=True)
@@ -61,7 +61,7 @@ class EmbeddedPostStore:
             pairs = txn.get_many(POSTS, id_keys(unique))
             headers = np.zeros(unique.shape[0], POST_HEADER)
             headers[_found_at(unique, pairs)] = headers_of([value for _, value in pairs])
-        return visibility_batch(headers[inverse])
+        return visibility_batch(headers.take(inverse))
 
 
 def _found_at(unique: Ids, pairs: list[tuple[memoryview, memoryview]]) -> NDArray[np.intp] | Mask:

@@ -41,11 +41,11 @@ class EmbeddedServedStore:
 
     async def add_served(self, viewer_id: int, post_ids: Ids, served_at_ms: int) -> None:
         """Idempotent."""
-        await self._threads.run(self._write_served, viewer_id, post_ids, served_at_ms)
+        await self._threads.write(self._write_served, viewer_id, post_ids, served_at_ms)
 
     async def put_request(self, viewer_id: int, info: RequestInfo) -> None:
         """Newest wins."""
-        await self._threads.run(self._write_request, viewer_id, info)
+        await self._threads.write(self._write_request, viewer_id, info)
 
     async def get_request(self, viewer_id: int) -> RequestInfo | None:
         """None: nothing served yet."""

@@ -10,10 +10,13 @@ reverse of it has no bound.
 from __future__ import annotations
 
 from bisect import bisect_left
+from dataclasses import fields
 
 import numpy as np
+from numpy.typing import NDArray
 
-from home_mixer.clients.keys import edge_key, id_key, id_keys
+from home_mixer.clients.columns import sorted_rows
+from home_mixer.clients.keys import edge_key, edge_keys, id_key, id_keys, ids_of
 from home_mixer.clients.lmdb_directory import LmdbDirectory, Transaction
 from home_mixer.clients.memory import profile_batch
 from home_mixer.clients.protocols import Ids, Mask, ProfileBatch, UserFeatures
@@ -31,6 +34,7 @@ from home_mixer.clients.user_values import (
     live_targets,
     merge_edges,
     merge_keywords,
+    profiles_of,
 )
 from home_mixer.clients.writes import (
     BLOCK,
@@ -41,6 +45,7 @@ from home_mixer.clients.writes import (
 )
 
 PROFILES, EDGES, KEYWORDS = "profiles", "edges", "keywords"
+_PROFILE_COLUMNS = tuple(field.name for field in fields(ProfileBatch))
 
 
 class EmbeddedUserStore:
@@ -67,18 +72,12 @@ class EmbeddedUserStore:
         return await self._threads.run(self._read_follows, user_id, author_ids)
 
     def _read_profiles(self, user_ids: Ids) -> ProfileBatch:
-        unique, inverse = np.unique(user_ids, return_inverse=True)
+        unique = np.unique(user_ids)
         with self._directory.read() as txn:
-            found = {
-                key: decode_profile(value) for key, value in txn.get_many(PROFILES, id_keys(unique))
-            }
-        batch = profile_batch([found.get(key) for key in id_keys(unique)])
-        return ProfileBatch(
-            found=batch.found[inverse],
-            screen_name=batch.screen_name[inverse],
-            verified=batch.verified[inverse],
-            followers_count=batch.followers_count[inverse],
-        )
+            pairs = txn.get_many(PROFILES, id_keys(unique))
+        known = ids_of([key for key, _ in pairs])
+        batch = profiles_of([value for _, value in pairs])
+        return _aligned(batch, *sorted_rows(user_ids, known))
 
     def _read_features(self, user_id: int) -> UserFeatures:
         with self._directory.read(views=True) as txn:
@@ -97,23 +96,30 @@ class EmbeddedUserStore:
 
     def _read_follows(self, user_id: int, author_ids: Ids) -> Mask:
         unique, inverse = np.unique(author_ids, return_inverse=True)
-        follows = np.zeros(unique.shape[0], np.bool_)
+        keys = edge_keys(FOLLOW, unique)
         with self._directory.read(views=True) as txn:
-            for at, author_id in enumerate(unique.tolist()):
-                value = txn.get(EDGES, edge_key(FOLLOW, author_id))
-                follows[at] = value is not None and _holds(value, user_id)
-                del value
-        result: Mask = follows[inverse]
+            following = {bytes(k) for k, v in txn.get_many(EDGES, keys) if _holds(v, user_id)}
+        follows = np.fromiter((key in following for key in keys), np.bool_, len(keys))
+        result: Mask = follows.take(inverse)
         return result
+
+
+def _aligned(batch: ProfileBatch, found: Mask, rows: NDArray[np.intp]) -> ProfileBatch:
+    """Rows [B] of `found` ids at ``rows`` of the batch [F]; the others are empty."""
+    if not len(batch.found):
+        return profile_batch([None] * len(found))
+    aligned = {name: getattr(batch, name).take(rows) for name in _PROFILE_COLUMNS}
+    for name, values in aligned.items():
+        values[~found] = "" if name == "screen_name" else 0
+    return ProfileBatch(**aligned)
 
 
 def _holds(value: memoryview, target_id: int) -> bool:
     """As `decode_edges` and a binary search say, at a third of their cost for a single target."""
     count = len(value) // EDGE_BYTES
-    with value[: 8 * count] as first, first.cast("Q") as targets:
-        at = bisect_left(targets, target_id)
-        is_target = at < count and targets[at] == target_id
-    return is_target and not value[16 * count + at]
+    targets = value[: 8 * count].cast("Q")
+    at = bisect_left(targets, target_id)
+    return at < count and targets[at] == target_id and not value[16 * count + at]
 
 
 def _live(txn: Transaction, kind: int, user_id: int) -> Ids:

@@ -15,6 +15,7 @@ from home_mixer.clients.protocols import Ids
 ID_BYTES = 8
 _ID = struct.Struct(">Q")
 _EDGE = struct.Struct(">BQ")
+_EDGE_FIELDS = np.dtype([("kind", "u1"), ("user_id", ">u8")])
 _ACTION = struct.Struct(">QqQB")
 _POSITION = struct.Struct(">I")
 
@@ -26,8 +27,8 @@ def id_key(number: int) -> bytes:
 
 def id_keys(ids: Ids) -> list[bytes]:
     """Keys of ids [B]."""
-    joined = ids.astype(">u8").tobytes()
-    return [joined[at : at + ID_BYTES] for at in range(0, len(joined), ID_BYTES)]
+    keys: list[bytes] = ids.astype(">u8").view(f"V{ID_BYTES}").tolist()
+    return keys
 
 
 def ids_of(keys: list[bytes | memoryview]) -> Ids:
@@ -38,6 +39,14 @@ def ids_of(keys: list[bytes | memoryview]) -> Ids:
 def edge_key(kind: int, user_id: int) -> bytes:
     """Key of a user's edges of one kind."""
     return _EDGE.pack(kind, user_id)
+
+
+def edge_keys(kind: int, user_ids: Ids) -> list[bytes]:
+    """Keys of the users' [B] edges of one kind."""
+    both = np.empty(user_ids.shape[0], _EDGE_FIELDS)
+    both["kind"], both["user_id"] = kind, user_ids
+    keys: list[bytes] = both.view(f"V{_EDGE_FIELDS.itemsize}").tolist()
+    return keys
 
 
 def action_key(user_id: int, acted_at_ms: int, post_id: int, action: int) -> bytes:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import struct
 from collections import defaultdict
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from home_mixer.clients.protocols import Ids
+from home_mixer.clients.protocols import Ids, ProfileBatch
 from home_mixer.clients.writes import BLOCK, EdgeChange, FeatureBatch, Profile
 
 BLOCKED_BY = 128 + BLOCK  # kind of the reverse list
@@ -25,6 +26,9 @@ EdgeArrays = tuple[Ids, NDArray[np.int64], NDArray[np.bool_]]
 
 EDGE_BYTES = 8 + 8 + 1
 _PROFILE = struct.Struct("<qBQ")
+_PROFILE_FIELDS = np.dtype(
+    [("changed_at_ms", "<i8"), ("verified", "u1"), ("followers_count", "<u8")]
+)
 _KEYWORD = struct.Struct("<qBH")
 
 
@@ -61,6 +65,20 @@ def decode_profile(value: bytes) -> Profile:
     """A profile of its stored value."""
     changed_at_ms, verified, followers = _PROFILE.unpack_from(value)
     return Profile(changed_at_ms, value[_PROFILE.size :].decode(), bool(verified), followers)
+
+
+def profiles_of(values: Sequence[bytes]) -> ProfileBatch:
+    """Rows [F] of stored profiles, all found: `decode_profile` of many at once."""
+    headers = [value[: _PROFILE.size] for value in values]
+    rows = np.frombuffer(b"".join(headers), _PROFILE_FIELDS)
+    names = np.empty(len(values), dtype=object)
+    names[:] = [value[_PROFILE.size :].decode() for value in values]
+    return ProfileBatch(
+        found=np.ones(len(values), np.bool_),
+        screen_name=names,
+        verified=rows["verified"] != 0,
+        followers_count=rows["followers_count"].astype(np.int64),
+    )
 
 
 def encode_profile(profile: Profile) -> bytes:
