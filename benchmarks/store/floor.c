@@ -3,8 +3,9 @@
  * Rows of 64 bytes on cache lines; an author's entries newest last with id and time inline; one byte
  * a post says whether it lives; what a reply or repost refers to is decided when the store is built
  * (posts are given once, oldest first, and never trimmed: what the product must not assume). A
- * query learns from the entries of some authors where its last result will lie, prefetches what it
- * will need, skips what is older, and sorts what is left by radix. */
+ * query learns from the ages of some authors' entries where its last result will lie, asks for what
+ * it will read two slices of authors before it judges them, skips what is older, and sorts what is
+ * left by radix. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,15 @@ enum { REPLY = 2, REPOST = 4 };
 enum { NEVER, PLAIN, IF_ALIVE, IF_FOLLOWED, UNLESS_DEAD };  /* what a post's reference asks */
 enum { ORIGINALS_MAX = 50, SECONDARY_MAX = 30, SCAN_MAX = 500, INPUT_MAX = 10000 };
 enum { SET = 1 << 15, FILTER = 1 << 17, SLICE = 32, BUFFER = 32768 };
-enum { GLANCE_AUTHORS = 256, REPLIES_PER_POST = 4, MARGIN = 32 };
+enum { NEAR_PER_SEGMENT = 32, SECONDARY_NEAR = SECONDARY_MAX, NEAR = 2 * SLICE * NEAR_PER_SEGMENT };
+enum { GLANCE_AUTHORS = 256, REPLIES_PER_POST = 4, MARGIN = 32, AGES = 1 << 12 };
 
 typedef struct {
   row_t *rows; unsigned char *flags, *alive, *class; u32 *reference; long posts;
   entry_t *entries; author_t *authors; u32 *author_table, *post_table; u64 author_mask, post_mask;
   u64 base; long author_count;
   u64 *followed, *excluded, followed_mask, excluded_mask; unsigned char *filter;
-  u32 slots[INPUT_MAX]; found_t *found, *other; long count;
+  u32 slots[INPUT_MAX], ages[AGES]; entry_t near[3][NEAR]; found_t *found, *other; long count;
 } store_t;
 
 static u64 mix(u64 key) { u64 m = key * 0x9E3779B97F4A7C15ull; return m ^ (m >> 32); }
@@ -184,84 +186,136 @@ static u32 walk(store_t *s, u32 slot, int kind, u64 viewer, u32 floor, long keep
   return s->count >= 2 * keep ? cut(s, floor, keep) : floor;
 }
 
-static void ask_for_entries(store_t *s, long first, long last, long step) {
-  for (long i = first; i < last; i += step) {
-    author_t *a = &s->authors[s->slots[i]];
-    for (int k = 0; k < 2; k++)
-      if (a->length[k]) {
-        __builtin_prefetch(&s->entries[a->first[k] + a->length[k] - 1]);
-        __builtin_prefetch(&s->entries[a->first[k] + a->length[k] - 1] - 4);
-      }
-  }
-}
-
-/* What a slice's walk will read: rows of secondary posts, then what they refer to. */
-static void look_ahead(store_t *s, long first, long last, u32 floor) {
-  u32 rows[SLICE * 6];
-  long asked = 0;
-  for (long i = first; i < last; i++) {
-    author_t *a = &s->authors[s->slots[i]];
-    for (int k = 0; k < 2; k++) {
-      long newest = (long)a->first[k] + a->length[k] - 1;
-      for (long at = newest; at >= a->first[k] && at > newest - 6 && s->entries[at].ms >= floor; at--) {
-        u32 row = s->entries[at].row;
-        __builtin_prefetch(&s->alive[row]);
-        if (!k) continue;
-        __builtin_prefetch(&s->rows[row]); __builtin_prefetch(&s->class[row]);
-        __builtin_prefetch(&s->reference[row]); __builtin_prefetch(&s->flags[row]);
-        rows[asked++] = row;
-      }
-    }
-  }
-  for (long i = 0; i < asked; i++) __builtin_prefetch(&s->alive[s->reference[rows[i]]]);
-}
-
-static u32 scan(store_t *s, long authors, u64 viewer, u32 floor, long keep) {
-  ask_for_entries(s, 0, authors < SLICE ? authors : SLICE, 1);
-  for (long first = 0; first < authors; first += SLICE) {
-    long last = first + SLICE < authors ? first + SLICE : authors;
-    ask_for_entries(s, last, last + SLICE < authors ? last + SLICE : authors, 1);
-    if (floor) look_ahead(s, first, last, floor);
-    for (long i = first; i < last; i++)
-      for (int kind = 0; kind < 2; kind++)
-        floor = walk(s, s->slots[i], kind, viewer, floor, keep);
-  }
-  return floor;
-}
-
 static int perhaps_excluded(store_t *s, u64 id) {
   u64 bit = mix(id) & (FILTER - 1);
   return s->filter[bit >> 3] >> (bit & 7) & 1;
 }
 
+/* What entries show to pass is found, the rest of what is young enough is near: what its rules read
+ * is asked for. A segment of which caps may let only a part through is walked post by post. */
+static entry_t *collect(store_t *s, u32 slot, int kind, u64 viewer, u32 *floor, long keep,
+                        entry_t *near) {
+  author_t *a = &s->authors[slot];
+  long first = a->first[kind], at = first + a->length[kind] - 1, count = s->count;
+  int left = kind ? SECONDARY_NEAR : NEAR_PER_SEGMENT;
+  entry_t *end = near;
+  for (; at >= first; at--) {
+    entry_t e = s->entries[at];
+    if (e.ms < *floor) break;
+    if (!kind && !s->alive[e.row]) continue;
+    if (!left--) { *floor = walk(s, slot, kind, viewer, *floor, keep); return near; }
+    if (!kind && !perhaps_excluded(s, e.id)) {
+      s->found[count++] = (found_t){ e.ms, e.row };
+      continue;
+    }
+    if (kind) {
+      __builtin_prefetch(&s->rows[e.row]); __builtin_prefetch(&s->alive[e.row]);
+      __builtin_prefetch(&s->class[e.row]); __builtin_prefetch(&s->flags[e.row]);
+      __builtin_prefetch(&s->reference[e.row]);
+    }
+    *end++ = e;
+  }
+  s->count = count;
+  return end;
+}
+
+static void judge(store_t *s, const entry_t *near, long count, u64 viewer, u32 floor) {
+  for (long i = 0; i < count; i++) {
+    entry_t e = near[i];
+    if (e.ms < floor || !s->alive[e.row]) continue;
+    if (perhaps_excluded(s, e.id) && has(s->excluded, s->excluded_mask, e.id)) continue;
+    int class = s->class[e.row];
+    if (class == NEVER) continue;
+    if (class != PLAIN && !s->alive[s->reference[e.row]]) continue;
+    row_t *row = &s->rows[e.row];
+    if (s->flags[e.row] & REPOST && row->source_user == viewer) continue;
+    if (class == IF_FOLLOWED && !has(s->followed, s->followed_mask, row->reply_user)) continue;
+    s->found[s->count++] = (found_t){ e.ms, e.row };
+  }
+}
+
+static u32 scan(store_t *s, long authors, u64 viewer, u32 floor, long keep) {
+  long slices = (authors + SLICE - 1) / SLICE, collected = 0, asked = 0;
+  for (long number = 0; number < slices + 2; number++) {
+    long first = number * SLICE, last = first + SLICE < authors ? first + SLICE : authors;
+    entry_t *near = s->near[number % 3], *end = near, *before = s->near[(number + 2) % 3];
+    for (long i = first; i < last; i++)
+      for (int kind = 0; kind < 2; kind++)
+        end = collect(s, s->slots[i], kind, viewer, &floor, keep, end);
+    for (long i = 0; i < collected; i++) __builtin_prefetch(&s->alive[s->reference[before[i].row]]);
+    judge(s, s->near[(number + 1) % 3], asked, viewer, floor);
+    if (s->count >= 2 * keep) floor = cut(s, floor, keep);
+    asked = collected; collected = end - near;
+  }
+  return floor;
+}
+
+/* Counts by age what may pass of an author, as if rules that read more than a byte all held. */
+static long glance_at(store_t *s, u32 slot, u32 newest, int shift, u32 floor, u32 *replies) {
+  long seen = 0;
+  author_t *a = &s->authors[slot];
+  for (int k = 0; k < 2; k++) {
+    int left = k ? SECONDARY_MAX : ORIGINALS_MAX;
+    for (long at = (long)a->first[k] + a->length[k] - 1; at >= a->first[k] && left; at--) {
+      entry_t e = s->entries[at];
+      if (e.ms < floor) break;
+      if (perhaps_excluded(s, e.id)) continue;
+      if (k && s->class[e.row] == NEVER) continue;
+      if (k && s->class[e.row] == IF_FOLLOWED && ++*replies % REPLIES_PER_POST) continue;
+      left--; seen++;
+      s->ages[(newest - e.ms) >> shift]++;
+    }
+  }
+  return seen;
+}
+
 /* About how old the last result will be, from what entries (and a byte a secondary post) say. */
 static u32 glance(store_t *s, long authors, long keep) {
-  long step = (authors + GLANCE_AUTHORS - 1) / GLANCE_AUTHORS;
+  long step = (authors + GLANCE_AUTHORS - 1) / GLANCE_AUTHORS, seen = 0;
   if (!step) return 0;
   long share = keep / step + (step == 1 ? MARGIN : MARGIN + keep / (8 * step));
-  u32 floor = 0, replies = 0;
-  s->count = 0;
-  for (long first = 0; first < authors; first += SLICE * step) {
-    long last = first + SLICE * step < authors ? first + SLICE * step : authors;
-    ask_for_entries(s, first, last, step);
-    for (long i = first; i < last; i += step)
-      for (int k = 0; k < 2; k++) {
-        author_t *a = &s->authors[s->slots[i]];
-        int left = k ? SECONDARY_MAX : ORIGINALS_MAX;
-        for (long at = (long)a->first[k] + a->length[k] - 1; at >= a->first[k] && left; at--) {
-          entry_t e = s->entries[at];
-          if (e.ms < floor) break;
-          if (perhaps_excluded(s, e.id)) continue;
-          if (k && s->class[e.row] == NEVER) continue;
-          if (k && s->class[e.row] == IF_FOLLOWED && ++replies % REPLIES_PER_POST) continue;
-          left--;
-          s->found[s->count++] = (found_t){ e.ms, e.row };
-        }
-        if (s->count >= 2 * share) floor = cut(s, floor, share);
-      }
+  u32 newest = s->rows[s->posts - 1].ms - s->base, floor = 0, replies = 0;
+  int shift = 0;
+  while (newest >> shift >= AGES) shift++;
+  memset(s->ages, 0, sizeof s->ages);
+  for (long i = 0; i < authors; i += step) {
+    seen += glance_at(s, s->slots[i], newest, shift, floor, &replies);
+    int slice_ends = i / step % SLICE == SLICE - 1 || i + step >= authors;
+    if (seen < share || !slice_ends) continue;
+    long younger = s->ages[0], age = 0;
+    while (younger < share) younger += s->ages[++age];
+    u64 oldest = ((u64)age + 1) << shift;
+    floor = oldest > newest ? 0 : newest - oldest + 1;
   }
-  floor = cut(s, floor, share);
-  return s->count < share ? 0 : floor;
+  return floor;
+}
+
+static void ask_for_newest(store_t *s, u32 slot) {
+  author_t *a = &s->authors[slot];
+  for (int k = 0; k < 2; k++) {
+    entry_t *newest = &s->entries[a->first[k]] + a->length[k] - 1;
+    __builtin_prefetch(newest); __builtin_prefetch(newest - 2);
+  }
+}
+
+static long find_authors(store_t *s, const u64 *following, long n) {
+  long authors = 0;
+  for (long ahead = 0; ahead < n + 2 * SLICE; ahead += SLICE) {
+    for (long i = ahead; i < n && i < ahead + SLICE; i++)
+      __builtin_prefetch(&s->author_table[mix(following[i]) & s->author_mask]);
+    for (long i = ahead < SLICE ? 0 : ahead - SLICE; i < n && i < ahead; i++) {
+      u32 slot = s->author_table[mix(following[i]) & s->author_mask];
+      if (slot) __builtin_prefetch(&s->authors[slot - 1]);
+    }
+    for (long i = ahead < 2 * SLICE ? 0 : ahead - 2 * SLICE; i < n && i < ahead - SLICE; i++) {
+      if (!put(s->followed, s->followed_mask, following[i])) continue;
+      u32 slot = author_slot(s, following[i], 0);
+      if (!slot) continue;
+      s->slots[authors++] = slot - 1;
+      ask_for_newest(s, slot - 1);
+    }
+  }
+  return authors;
 }
 
 static long prepare(store_t *s, const u64 *following, long n, const u64 *excluded, long x) {
@@ -273,23 +327,7 @@ static long prepare(store_t *s, const u64 *following, long n, const u64 *exclude
     u64 bit = mix(excluded[i]) & (FILTER - 1);
     s->filter[bit >> 3] |= 1 << (bit & 7);
   }
-  long authors = 0;
-  u64 candidates[SLICE];
-  for (long i = 0; i < n; i += SLICE) {
-    long end = i + SLICE < n ? i + SLICE : n;
-    for (long j = i; j < end; j++)
-      __builtin_prefetch(&s->author_table[mix(following[j]) & s->author_mask]);
-    for (long j = i; j < end; j++) {
-      candidates[j - i] = s->author_table[mix(following[j]) & s->author_mask];
-      if (candidates[j - i]) __builtin_prefetch(&s->authors[candidates[j - i] - 1]);
-    }
-    for (long j = i; j < end; j++) {
-      if (!put(s->followed, s->followed_mask, following[j])) continue;
-      u32 slot = author_slot(s, following[j], 0);
-      if (slot) s->slots[authors++] = slot - 1;
-    }
-  }
-  return authors;
+  return find_authors(s, following, n);
 }
 
 long store_query(store_t *s, u64 viewer, const u64 *following, long n, const u64 *excluded, long x,
