@@ -43,6 +43,12 @@ def share_of(ids: NDArray[np.uint64], shares: int) -> NDArray[np.int64]:
     return hashes_of(ids) % shares
 
 
+def keys_of(ids: NDArray[np.uint64]) -> list[bytes]:
+    """`event_key` of each of ids [n]."""
+    joined = ids.astype(">u8", copy=False).tobytes()
+    return [joined[at : at + ID_BYTES] for at in range(0, len(joined), ID_BYTES)]
+
+
 def hashes_of(ids: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Positive murmur2 of each id's 8 big-endian bytes. ``ids``: any shape; the result has it."""
     values = ids.astype(">u8", copy=False).tobytes()

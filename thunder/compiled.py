@@ -34,6 +34,8 @@ KERNEL_FILES: Final = (
     "query_kernels.py",
     "answer_kernels.py",
     "event_kernels.py",
+    "post_kernels.py",
+    "feed_kernels.py",
 )
 
 

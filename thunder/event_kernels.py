@@ -44,7 +44,7 @@ def read_events(
     """
     creates, statuses, begin = 0, 0, 0
     for i in range(ends.size):
-        kind, body, body_end = event_body(data, begin, ends[i])
+        kind, body, body_end = event_body(data, begin, ends[i], STATUSES)
         begin = ends[i]
         outcomes[i] = LEFT
         if kind == CREATE and read_create(data, body, body_end, posts, flags, creates):
@@ -59,14 +59,15 @@ def read_events(
 
 
 @helper
-def event_body(data: Any, at: Any, end: Any) -> Any:
-    """(CREATE or STATUSES, where its message begins, where it ends); LEFT unless there is one."""
+def event_body(data: Any, at: Any, end: Any, kinds: Any) -> Any:
+    """(number of the field, 1 to ``kinds``, where its message begins, where it ends) of an event
+    that is one of as many messages; LEFT unless there is exactly one."""
     kind, body, body_end = LEFT, at, at
     while at < end:
         at, number, wire = read_tag(data, at, end)
         if at == 0:
             return LEFT, 0, 0
-        if number in (CREATE, STATUSES):
+        if number <= kinds:
             if kind != LEFT or wire != BYTES:
                 return LEFT, 0, 0
             body, size = read_varint(data, at, end)

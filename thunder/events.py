@@ -3,7 +3,8 @@
 What thunder keeps of a post: reply = some in_reply_to field is set; repost = a reposted post id is
 set; video = exactly one medium, a video of at least 5 s. The text never enters memory. Events that
 do not concern the store (labels, quoted posts gone) are counted and passed over; what cannot be
-understood is poison, alone, never its batch.
+understood is poison, alone, never its batch. A kernel reads what is usual; what it leaves is
+decoded with the generated classes, one by one.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from numpy.typing import NDArray
 from protos import events_pb2
 from service_kit.dead_letters import Poison
 from service_kit.event_log import Record
+from service_kit.record_batch import RecordBatch, Values
+from thunder import event_kernels
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
+from thunder.post_kernels import VIDEO_MS_MIN, read_posts
 from thunder.store import Statuses
 
-VIDEO_MS_MIN: Final = 5_000  # x-algorithm, MIN_VIDEO_DURATION
 RowTuple = tuple[int, int, int, int, int, int, int, int]  # in the order of layout.ROW
 
 
@@ -102,6 +105,41 @@ class PostBatch:
 
 def decode_batch(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
     """Decodes every record that can be; the others come back as poison with the reason."""
+    return decode_with(read_posts, decode_each, records)
+
+
+ReadKernel = Callable[..., tuple[int, int]]  # event_kernels.read_events, post_kernels.read_posts
+DecodeEach = Callable[[Sequence[Record]], tuple[PostBatch, list[Poison]]]
+
+
+def decode_with(
+    kernel: ReadKernel, each: DecodeEach, records: Sequence[Record]
+) -> tuple[PostBatch, list[Poison]]:
+    """All by ``kernel``, and what that leaves by ``each``, so that a poison comes with its
+    reason."""
+    whole = RecordBatch.of(records)
+    columns, left = read_columns(kernel, whole.values())
+    batch, poisons = each([whole[i] for i in left])
+    batch.columns = columns
+    return batch, poisons
+
+
+def read_columns(kernel: ReadKernel, values: Values) -> tuple[EventColumns, list[int]]:
+    """Everything that the kernel understands, and which records it does not. n values."""
+    data, ends = values
+    posts, flags = np.empty(ends.size, ROW), np.empty(ends.size, np.uint8)
+    outcomes = np.empty(ends.size, np.uint8)
+    room = data.size // event_kernels.STATUS_BYTES_MIN + ends.size
+    ids, times_ms = np.empty(room, np.uint64), np.empty(room, np.int64)
+    dead = np.empty(room, np.uint8)
+    creates, changes = kernel(data, ends, outcomes, posts, flags, ids, times_ms, dead)
+    statuses = ids[:changes], times_ms[:changes], dead[:changes]
+    left: list[int] = np.flatnonzero(outcomes == event_kernels.LEFT).tolist()
+    return EventColumns(posts[:creates], flags[:creates], statuses), left
+
+
+def decode_each(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
+    """The plain reference of `decode_batch`, and the judge of what its kernel leaves."""
     batch, poisons = PostBatch(), []
     for record in records:
         try:

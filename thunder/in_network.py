@@ -8,21 +8,21 @@ those are, so it goes to every partition, many in one record.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from itertools import count
+from collections.abc import Iterable, Sequence
+from itertools import count, pairwise
 from typing import Final
 
 import numpy as np
 from google.protobuf.message import DecodeError
+from numpy.typing import NDArray
 
 from protos import events_pb2
 from service_kit.dead_letters import Poison
 from service_kit.event_log import Entry, Record, event_key
-from service_kit.partitions import hashes_of, partition_of
-from service_kit.record_batch import RecordBatch, Values
-from thunder import event_kernels
-from thunder.events import EventColumns, PostBatch, RowTuple, check_ids
-from thunder.layout import ROW, VIDEO
+from service_kit.partitions import hashes_of, keys_of, partition_of
+from thunder.event_kernels import read_events
+from thunder.events import PostBatch, check_ids, decode_with
+from thunder.feed_kernels import CREATE_BYTES_MAX, write_creates
 from thunder.shares import answering_authors
 
 STATUSES_PER_RECORD_MAX: Final = 10_000  # at 21 bytes each a fifth of a record's limit
@@ -34,33 +34,12 @@ def encode(batch: PostBatch, partitions: int, now_ms: int) -> list[Entry]:
 
 
 def decode_in_network(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
-    """As ``events.decode_batch``, of records of the compact topic: all by a kernel, and what that
-    leaves alone one by one, so that each poison comes with its reason."""
-    whole = RecordBatch.of(records)
-    columns, left = read_columns(whole.values())
-    batch, poisons = decode_each([whole[i] for i in left])
-    batch.columns = columns
-    return batch, poisons
-
-
-def read_columns(values: Values) -> tuple[EventColumns, list[int]]:
-    """Everything that the kernel understands, and which records it does not. n values."""
-    data, ends = values
-    posts, flags = np.empty(ends.size, ROW), np.empty(ends.size, np.uint8)
-    outcomes = np.empty(ends.size, np.uint8)
-    room = data.size // event_kernels.STATUS_BYTES_MIN
-    ids, times_ms = np.empty(room, np.uint64), np.empty(room, np.int64)
-    dead = np.empty(room, np.uint8)
-    creates, changes = event_kernels.read_events(
-        data, ends, outcomes, posts, flags, ids, times_ms, dead
-    )
-    statuses = ids[:changes], times_ms[:changes], dead[:changes]
-    left: list[int] = np.flatnonzero(outcomes == event_kernels.LEFT).tolist()
-    return EventColumns(posts[:creates], flags[:creates], statuses), left
+    """As ``events.decode_batch``, of records of the compact topic."""
+    return decode_with(read_events, decode_each, records)
 
 
 def decode_each(records: Sequence[Record]) -> tuple[PostBatch, list[Poison]]:
-    """The plain reference of `read_columns`, and the judge of what that leaves."""
+    """The plain reference of `decode_in_network`, and the judge of what its kernel leaves."""
     batch, poisons = PostBatch(), []
     for record in records:
         try:
@@ -88,54 +67,36 @@ def keys_of_partitions(partitions: int) -> list[bytes]:
 
 
 def _creates(batch: PostBatch, partitions: int, now_ms: int) -> list[Entry]:
-    if not batch.rows:
-        return []
     posts, flags = batch.posts(), batch.flags()
     authors, answering = posts["author_id"], answering_authors(posts, flags)
-    elsewhere = hashes_of(authors) % partitions != hashes_of(answering) % partitions
-    entries = []
-    for row, bits, other, twice in zip(
-        batch.rows, batch.row_flags, answering.tolist(), elsewhere.tolist(), strict=True
-    ):
-        value = _encode_create(row, bits)
-        entries.append((event_key(row[1]), value, now_ms))
-        if twice:
-            entries.append((event_key(other), value, now_ms))
-    return entries
+    elsewhere = np.flatnonzero(hashes_of(authors) % partitions != hashes_of(answering) % partitions)
+    values = encode_creates(posts, flags)
+    entries = [(key, value, now_ms) for key, value in zip(keys_of(authors), values, strict=True)]
+    copies = zip(keys_of(answering[elsewhere]), elsewhere.tolist(), strict=True)
+    return entries + [(key, values[i], now_ms) for key, i in copies]
 
 
-def _encode_create(row: RowTuple, flags: int) -> bytes:
-    post_id, author_id, created_at_ms, parent, parent_user, source, source_user, root = row
-    create = events_pb2.InNetworkCreate(
-        post_id=post_id,
-        author_id=author_id,
-        created_at_ms=created_at_ms,
-        in_reply_to_post_id=parent,
-        in_reply_to_user_id=parent_user,
-        reposted_post_id=source,
-        reposted_user_id=source_user,
-        conversation_id=root,
-        has_video=flags & VIDEO != 0,
-    )
-    return events_pb2.InNetworkEvent(create=create).SerializeToString()
+def encode_creates(posts: NDArray[np.void], flags: NDArray[np.uint8]) -> list[bytes]:
+    """InNetworkEvent of each of posts [n] ROW with flags [n]."""
+    out, ends = np.empty(posts.size * CREATE_BYTES_MAX, np.uint8), np.empty(posts.size, np.int64)
+    joined = out[: write_creates(posts, flags, out, ends)].tobytes()
+    bounds = [0, *ends.tolist()]
+    return [joined[begin:end] for begin, end in pairwise(bounds)]
 
 
 def _statuses(batch: PostBatch, partitions: int, now_ms: int) -> list[Entry]:
+    columns = [column.tolist() for column in batch.statuses()]
+    keys = keys_of_partitions(partitions) if columns[0] else []
     entries = []
-    for begin in range(0, len(batch.status_ids), STATUSES_PER_RECORD_MAX):
-        end = begin + STATUSES_PER_RECORD_MAX
-        value = _encode_statuses(batch, begin, end)
-        entries += [(key, value, now_ms) for key in keys_of_partitions(partitions)]
+    for begin in range(0, len(columns[0]), STATUSES_PER_RECORD_MAX):
+        part = slice(begin, begin + STATUSES_PER_RECORD_MAX)
+        value = _encode_statuses(zip(*(column[part] for column in columns), strict=True))
+        entries += [(key, value, now_ms) for key in keys]
     return entries
 
 
-def _encode_statuses(batch: PostBatch, begin: int, end: int) -> bytes:
-    changes = zip(
-        batch.status_ids[begin:end],
-        batch.status_times_ms[begin:end],
-        batch.status_dead[begin:end],
-        strict=True,
-    )
+def _encode_statuses(changes: Iterable[tuple[int, int, int]]) -> bytes:
+    """Of (post id, event time in ms, 1 = delete / 0 = undelete)."""
     statuses = [
         events_pb2.InNetworkStatus(post_id=post_id, changed_at_ms=at_ms, deleted=bool(dead))
         for post_id, at_ms, dead in changes

@@ -8,7 +8,8 @@ import numpy as np
 
 from service_kit.clock import Clock
 from thunder.answers import authors_and_replies, encode_answer
-from thunder.in_network import decode_in_network
+from thunder.events import PostBatch, decode_batch
+from thunder.in_network import decode_in_network, encode
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 from thunder.store import PostStore, Query
 
@@ -18,7 +19,9 @@ POSTS_MAX: Final = 100
 
 def warm_up(clock: Clock) -> None:
     """Runs a throw-away store through inserts, growth, eviction, statuses, trim and queries, and
-    the decoder of the compact topic through nothing."""
+    both topics' decoders and the compact one's encoder through nothing."""
+    decode_batch([])
+    encode(PostBatch(), 1, 0)
     decode_in_network([])
     store = PostStore(clock, posts_max=POSTS_MAX)
     posts = np.zeros(POSTS, ROW)

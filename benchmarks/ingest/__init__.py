@@ -4,7 +4,9 @@
 
 Without ``--servers`` a broker of its own is started where Java and Kafka's jars are. Contestants
 take turns: aiokafka's `getmany`, which throws the records away; our ingestion; the same with an
-object an event; and ours from the embedded log. A restart has its own area, `restart`.
+object an event; and ours from the embedded log. Then the same posts as ``foryou.posts`` has them,
+with their texts: straight into the store, as a standalone thunder takes them, and through the
+feeder into the compact topic. A restart has its own area, `restart`.
 """
 
 from __future__ import annotations
@@ -29,11 +31,15 @@ from benchmarks.ingest.flow import (
     into_store,
     kafka_alone,
     publish,
+    through_feeder,
 )
 from benchmarks.ingest.workload import Workload, make
 from service_kit.clock import SystemClock
+from service_kit.event_log import TOPIC_POSTS
 from service_kit.interpreter import settle
 from service_kit.settings import ServiceSettings
+from thunder.events import decode_batch
+from thunder.events import decode_each as decode_each_post
 from thunder.in_network import decode_each, decode_in_network
 from thunder.ingest import Decode
 from thunder.warm_up import warm_up
@@ -45,6 +51,8 @@ RATE, RATE_QUICK = 5_000, 500
 SECONDS, SECONDS_QUICK = 20.0, 2.0
 POSTS_A_SECOND_BAR, SHARE_BAR, FRESHNESS_P99_MS_BAR = 200_000, 0.45, 100.0
 OURS, OBJECTS, ALONE, EMBEDDED = "ours", "an object an event", "getmany alone", "embedded log"
+STANDALONE, FEEDER = "to visible", "through the feeder, acknowledged"
+WHOLE_POSTS_SHARE = 4  # of the posts, as whole events with a text: they are five times as long
 NO_KAFKA = "left out: Kafka, which needs Java and its jars (.ci/real-parts) or --servers"
 
 
@@ -69,6 +77,7 @@ def measure(options: argparse.Namespace) -> Report:
     timings = {"decode and insert": _decoding(workload, repeats)}
     lines: list[Line] = []
     notes: list[str] = []
+    figures: dict[str, Any] = {}
     brokers = nullcontext("") if options.no_kafka else kafka(options.servers)
     with tempfile.TemporaryDirectory() as directory, brokers as servers:
         runs = _reading(workload, repeats, servers, Path(directory))
@@ -77,9 +86,17 @@ def measure(options: argparse.Namespace) -> Report:
             waits = _freshness(servers, rate, seconds)
             timings[f"freshness at {rate:,} posts a second"] = waits
             lines = _lines(posts, runs, waits)
+            whole = posts // WHOLE_POSTS_SHARE
+            found = _reading_posts(make(whole, SystemClock().now_ms()), repeats, servers)
+            timings[f"{whole:,} posts of foryou.posts"] = {
+                name: Timing.of(found[name], "ms") for name in found
+            }
+            figures |= {
+                f"posts a second of foryou.posts, {n}": round(_rate(whole, found[n])) for n in found
+            }
         else:
             notes.append(NO_KAFKA)
-    figures = {f"posts a second, {n}": round(_rate(posts, runs[n])) for n in runs}
+    figures |= {f"posts a second, {n}": round(_rate(posts, runs[n])) for n in runs}
     shape = {"posts": posts, "bytes a record": len(b"".join(workload.values)) / posts}
     shape |= {"partitions": PARTITIONS, "repeats": repeats}
     return Report("ingest", shape, timings, lines, figures, notes)
@@ -123,6 +140,28 @@ def _reading(
             **contestants,
         }
     return in_turns(contestants, repeats)
+
+
+def _reading_posts(workload: Workload, repeats: int, servers: str) -> dict[str, list[float]]:
+    """Seconds of reading all of ``foryou.posts``, by contestant; what the feeder made of it is
+    checked as well."""
+    count, settings = len(workload.values), _settings(servers, "posts")
+    asyncio.run(publish(settings, workload.as_posts(), PARTITIONS))
+
+    def ingested(decode: Decode, name: str) -> float:
+        seconds, store = asyncio.run(into_store(settings, count, decode, TOPIC_POSTS))
+        check_holds(store, workload, name)
+        return seconds
+
+    contestants: dict[str, Any] = {
+        STANDALONE: partial(ingested, decode_batch, STANDALONE),
+        OBJECTS: partial(ingested, decode_each_post, OBJECTS),
+        FEEDER: lambda: asyncio.run(through_feeder(settings, PARTITIONS)),
+    }
+    found = in_turns(contestants, repeats)
+    _, store = asyncio.run(into_store(settings, count, decode_in_network))
+    check_holds(store, workload, FEEDER)
+    return found
 
 
 def _freshness(servers: str, rate: int, seconds: float) -> dict[str, Timing]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmarks.ingest.workload import Workload
 from service_kit.clock import SystemClock
 from service_kit.consumer import Consumer, ConsumerOptions
-from service_kit.event_log import TOPIC_IN_NETWORK, Record
+from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS, EventSink, Record
 from service_kit.event_logs import open_sink, open_source
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
@@ -27,8 +27,9 @@ from service_kit.record_batch import RecordBatch, Run
 from service_kit.settings import ServiceSettings
 from service_kit.topics import DAY_MS, TopicSpec, ensure_topics
 from thunder import layout
+from thunder.feeder import FeedHandler
 from thunder.ingest import Decode, PostIngester
-from thunder.metrics import ThunderMetrics
+from thunder.metrics import FeederMetrics, ThunderMetrics
 from thunder.store import PostStore
 
 BATCH_RECORDS = 5_000  # thunder's own setting
@@ -39,15 +40,15 @@ FETCH_BYTES_MAX = 2 << 20  # of our source, for Kafka alone too
 
 
 async def publish(settings: ServiceSettings, workload: Workload, partitions: int) -> None:
-    """The workload into a topic that is made for it."""
+    """The workload into its topic, which is made, and the compact one with it."""
     if settings.kafka_bootstrap_servers:
-        specs = [TopicSpec(TOPIC_IN_NETWORK, "author", DAY_MS)]
+        specs = [TopicSpec(name, "author", DAY_MS) for name in (TOPIC_IN_NETWORK, TOPIC_POSTS)]
         await ensure_topics(settings, specs=specs, partitions=partitions, wait_s=60)
-    sink = await open_sink(settings, partitions={TOPIC_IN_NETWORK: partitions})
+    sink = await open_sink(settings, partitions={workload.topic: partitions})
     now_ms = SystemClock().now_ms()
     for begin in range(0, len(workload.values), SENT_AT_ONCE):
         entries = workload.entries(begin, begin + SENT_AT_ONCE, now_ms)
-        await sink.append_many(TOPIC_IN_NETWORK, entries)
+        await sink.append_many(workload.topic, entries)
     await sink.close()
 
 
@@ -73,15 +74,25 @@ async def kafka_alone(settings: ServiceSettings, partitions: int, count: int) ->
 
 @asynccontextmanager
 async def consumer_into(
-    settings: ServiceSettings, store: PostStore, decode: Decode
+    settings: ServiceSettings, store: PostStore, decode: Decode, topic: str = TOPIC_IN_NETWORK
 ) -> AsyncIterator[asyncio.Event]:
     """A replica's consumer while the block runs; the event is set once it has caught up."""
     metrics = Metrics("thunder")
-    source = await open_source(settings, [TOPIC_IN_NETWORK], metrics=metrics)
     sink = await open_sink(settings, metrics=metrics)
+    handler = PostIngester(store, ThunderMetrics(metrics), decode)
+    async with _consumer(settings, topic, handler, sink, metrics) as caught_up:
+        yield caught_up
+
+
+@asynccontextmanager
+async def _consumer(
+    settings: ServiceSettings, topic: str, handler: Any, sink: EventSink, metrics: Metrics
+) -> AsyncIterator[asyncio.Event]:
+    """Follows a topic from its start while the block runs; closes ``sink`` at its end."""
+    source = await open_source(settings, [topic], metrics=metrics)
     consumer = Consumer(
         source,
-        PostIngester(store, ThunderMetrics(metrics), decode),
+        handler,
         name="posts",
         clock=SystemClock(),
         metrics=metrics,
@@ -101,15 +112,29 @@ async def consumer_into(
 
 
 async def into_store(
-    settings: ServiceSettings, posts_max: int, decode: Decode
+    settings: ServiceSettings, posts_max: int, decode: Decode, topic: str = TOPIC_IN_NETWORK
 ) -> tuple[float, PostStore]:
     """Seconds until a consumer has caught up with the topic, and what it filled."""
     store = PostStore(SystemClock(), posts_max=posts_max)
-    async with consumer_into(settings, store, decode) as caught_up:
-        started = time.perf_counter()
-        async with asyncio.timeout(RUN_S_MAX):
-            await caught_up.wait()
-        return time.perf_counter() - started, store
+    async with consumer_into(settings, store, decode, topic) as caught_up:
+        return await _seconds_until(caught_up), store
+
+
+async def through_feeder(settings: ServiceSettings, partitions: int) -> float:
+    """Seconds until a feeder's consumer has brought all of ``foryou.posts`` into the compact
+    topic, acknowledged."""
+    metrics = Metrics("thunder")
+    sink = await open_sink(settings, partitions={TOPIC_IN_NETWORK: partitions}, metrics=metrics)
+    handler = FeedHandler(sink, partitions, SystemClock(), FeederMetrics(metrics))
+    async with _consumer(settings, TOPIC_POSTS, handler, sink, metrics) as caught_up:
+        return await _seconds_until(caught_up)
+
+
+async def _seconds_until(caught_up: asyncio.Event) -> float:
+    started = time.perf_counter()
+    async with asyncio.timeout(RUN_S_MAX):
+        await caught_up.wait()
+    return time.perf_counter() - started
 
 
 def batches_of(workload: Workload) -> list[RecordBatch]:

@@ -11,31 +11,18 @@ import asyncio
 import time
 
 from benchmarks.ingest import workload
-from protos.events_pb2 import PostCreate, PostEvent
 from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS, Entry, EventSink
 from service_kit.event_logs import open_sink
 from service_kit.settings import ServiceSettings
 
 TICK_S = 0.005
-TEXT = "What a day to write a post of some hundred and forty characters, as people do. " * 2
 
 
 def entries_of(topic: str, count: int, first_id: int) -> list[Entry]:
     now_ms = int(time.time() * 1000)
     load = workload.make(count, now_ms, first_id=first_id)
-    if topic == TOPIC_IN_NETWORK:
-        return load.entries(0, count, now_ms)
-    posts = load.posts[["post_id", "author_id", "created_at_ms"]].tolist()
-    events = [_event(*post) for post in posts]
-    pairs = zip(load.keys, events, strict=True)
-    return [(key, event.SerializeToString(), now_ms) for key, event in pairs]
-
-
-def _event(post_id: int, author_id: int, created_at_ms: int) -> PostEvent:
-    create = PostCreate(
-        post_id=post_id, author_id=author_id, created_at_ms=created_at_ms, text=TEXT
-    )
-    return PostEvent(create=create)
+    load = load.as_posts() if topic == TOPIC_POSTS else load
+    return load.entries(0, count, now_ms)
 
 
 async def run(sink: EventSink, topic: str, entries: list[Entry], rate: int) -> None:

@@ -1,4 +1,4 @@
-"""Posts as the feeder writes them to the compact topic, and as the store takes them.
+"""Posts as the feeder writes them to the compact topic, as it reads them, and as the store takes.
 
 Skewed authors; 40 % originals, of which 15 % with a video, 35 % replies, 25 % reposts; ids without
 order. The bytes are laid out by numpy, for a million of them in a second; a test holds them against
@@ -9,12 +9,15 @@ Glossary: n posts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from protos.events_pb2 import Media, PostCreate, PostEvent
+from service_kit.event_log import TOPIC_IN_NETWORK, TOPIC_POSTS
+from service_kit.partitions import keys_of
 from thunder.layout import REPLY, REPOST, ROW, VIDEO
 
 AUTHOR_SKEW: Final = 1.5  # the busiest of a million authors wrote a thousand of ten million posts
@@ -42,14 +45,28 @@ FIELDS: Final = (
 )
 
 
+TEXT: Final = "What a day to write a post of some hundred and forty characters, as people do. " * 2
+
+
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """``posts`` [n] ROW, ``flags`` [n], and for each the key and value of its record."""
+    """``posts`` [n] ROW, ``flags`` [n], and for each the key and value of its record in
+    ``topic``."""
 
     posts: NDArray[np.void]
     flags: NDArray[np.uint8]
     keys: list[bytes]
     values: list[bytes]
+    topic: str = TOPIC_IN_NETWORK
+
+    def as_posts(self) -> Workload:
+        """The same posts as whoever writes them publishes them, each with a text."""
+        events = [
+            post_event(post, flags)
+            for post, flags in zip(self.posts, self.flags.tolist(), strict=True)
+        ]
+        values = [event.SerializeToString() for event in events]
+        return replace(self, values=values, topic=TOPIC_POSTS)
 
     def entries(self, begin: int, end: int, now_ms: int) -> list[tuple[bytes, bytes, int]]:
         """(key, value, time) of some of them, for a sink."""
@@ -83,9 +100,25 @@ def posts_of(
     return posts, kinds
 
 
-def keys_of(authors: NDArray[np.uint64]) -> list[bytes]:
-    joined = authors.astype(">u8").tobytes()
-    return [joined[at : at + 8] for at in range(0, len(joined), 8)]
+def post_event(post: np.void, flags: int) -> PostEvent:
+    """Of one ROW."""
+    create = PostCreate(
+        post_id=post["post_id"],
+        author_id=post["author_id"],
+        created_at_ms=post["created_at_ms"],
+        text=TEXT,
+        language_code="en",
+    )
+    if flags & REPLY:
+        create.in_reply_to_post_id = post["in_reply_to_post_id"]
+        create.in_reply_to_user_id = post["in_reply_to_user_id"]
+        create.conversation_id = post["conversation_id"]
+    if flags & REPOST:
+        create.reposted_post_id = post["source_post_id"]
+        create.reposted_user_id = post["source_user_id"]
+    if flags & VIDEO:
+        create.media.append(Media(kind=Media.KIND_VIDEO, duration_ms=60_000))
+    return PostEvent(create=create)
 
 
 def values_of(posts: NDArray[np.void], kinds: NDArray[np.int64]) -> list[bytes]:

@@ -11,7 +11,9 @@ from thunder import (
     answer_kernels,
     compiled,
     event_kernels,
+    feed_kernels,
     id_map,
+    post_kernels,
     query_kernels,
     segments,
     write_kernels,
@@ -33,7 +35,16 @@ def test_a_change_in_any_kernel_file_makes_every_cached_kernel_stale(tmp_path: P
 
 
 def test_every_kernel_carries_the_stamp() -> None:
-    kernel_modules = (id_map, segments, write_kernels, query_kernels, answer_kernels, event_kernels)
+    kernel_modules = (
+        id_map,
+        segments,
+        write_kernels,
+        query_kernels,
+        answer_kernels,
+        event_kernels,
+        post_kernels,
+        feed_kernels,
+    )
     for module in kernel_modules:
         assert Path(str(module.__file__)).name in compiled.KERNEL_FILES
         kernels = [
