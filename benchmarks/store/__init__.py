@@ -11,6 +11,7 @@ from typing import Final
 import numpy as np
 
 from benchmarks.harness import Report, sized
+from benchmarks.store.alone import measure_alone
 from benchmarks.store.memory import churn, fill
 from benchmarks.store.mixed import measure_mixed, posts_needed
 from benchmarks.store.peers import JUDGED, RESULTS, Measured, compare
@@ -21,11 +22,12 @@ POSTS, POSTS_QUICK = 10_000_000, 20_000
 POSTS_PER_AUTHOR: Final = 10
 FOLLOWS, FOLLOWS_QUICK = (100, 1_000, 5_000), (50, 400)
 REQUESTS, REQUESTS_QUICK = 128, 12
+VIEWERS, VIEWERS_QUICK = 512, 24  # of the store alone
 REPEATS, REPEATS_QUICK = 512, 12
 MIXED_SECONDS, MIXED_SECONDS_QUICK = 24.0, 0.5
 STRETCHES, STRETCHES_QUICK = 4, 1
 HOURS, HOURS_QUICK = 1.0, 0.002
-PARTS: Final = ("peers", "mixed", "hours")
+PARTS: Final = ("alone", "peers", "mixed", "hours")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -50,10 +52,14 @@ def measure(options: argparse.Namespace) -> Report:
     follows = FOLLOWS_QUICK if quick else FOLLOWS
     asked = REQUESTS_QUICK if quick else REQUESTS
     requests = {n: make_requests(world, n, asked, rng) for n in follows}
-    judged = requests.get(JUDGED, requests[follows[-1]])
+    judged_follows = JUDGED if JUDGED in follows else follows[-1]
+    judged = requests[judged_follows]
     clock = ManualClock(NOW_MS)
     store = fill(world, count, clock, measured, posts_max=int(1.3 * count) + extra)
     gc.freeze()  # what stands is not looked at again by the collections between turns
+    if "alone" in options.only:
+        viewers = VIEWERS_QUICK if quick else VIEWERS
+        measure_alone(store, make_requests(world, judged_follows, viewers, rng), measured)
     if "peers" in options.only:
         repeats = sized(options, "repeats", REPEATS, REPEATS_QUICK)
         compare(store, world.at_start(), requests, repeats, measured)

@@ -26,11 +26,21 @@ def measured(*arguments: str) -> Report:
 def test_the_quick_size_measures_every_part_and_its_answers_agree() -> None:
     """`measure` asserts that peers and, while posts come, a plain oracle give the same lists."""
     report = measured("--seed", "3")
-    assert set(report.timings) == {"50 follows", "400 follows", "400 follows, while posts come"}
+    assert set(report.timings) == {
+        "50 follows",
+        "400 follows",
+        "400 follows, alone",
+        "400 follows, while posts come",
+    }
     for group in ("50 follows", "400 follows"):
         assert {OURS, OBJECTS} <= set(report.timings[group])
     judged = " ".join(line.what for line in report.lines)
-    for promise in ("memory", "inserts a second: p99 over quiet p99", "hours of insert and trim"):
+    for promise in (
+        "memory",
+        "p99, alone",
+        "inserts a second: p99 over quiet p99",
+        "hours of insert and trim",
+    ):
         assert promise in judged
 
 
