@@ -11,7 +11,7 @@ def rank_descending(keys: AnyArray, ids: AnyArray) -> IndexArray:
     """Row numbers by descending key [n]; NaN last, equal keys by the larger id, then by row."""
     falling = -keys.astype(np.float64, copy=False)  # argsort puts NaN last by itself
     order = np.argsort(falling)
-    found = falling[order]
+    found = falling.take(order)
     if len(found) and (np.isnan(found[-1]) or (found[1:] == found[:-1]).any()):
         return _ranked_with_ties(falling, ids)
     return order

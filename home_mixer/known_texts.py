@@ -63,8 +63,8 @@ class KnownTexts:
     def find(self, ids: Ids, texts: Objects) -> Rows:
         """[N]: the row of each text, NOT_KNOWN for one that is not kept."""
         places = ((ids * _MIX) >> self._shift).astype(np.intp)
-        rows = self._row_at[places]
-        others = np.flatnonzero(self._texts[rows] != texts)
+        rows = self._row_at.take(places)
+        others = (self._texts.take(rows) != texts).nonzero()[0]
         if len(others):
             row_of = self._row_of
             found = [row_of.get(text, NOT_KNOWN) for text in texts[others].tolist()]
@@ -86,10 +86,11 @@ class KnownTexts:
         return np.concatenate([np.empty(0, np.intp), *hits])
 
     def _with_phrase(self, rows: Rows, phrase: Phrase) -> Rows:
-        at = np.arange(len(rows))
-        for word, mask in _needed(phrase):
-            at = at[(self._marks[word][rows[at]] & mask) == mask]
-        tokens: Sequence[TokenizedText] = self._tokens[rows[at]].tolist()
+        (word, mask), *further = _needed(phrase)
+        at = _holds(self._marks[word], rows, mask)
+        for word, mask in further:
+            at = at.take(_holds(self._marks[word], rows.take(at), mask))
+        tokens: Sequence[TokenizedText] = self._tokens.take(rows.take(at)).tolist()
         return at[[stands_in(phrase, one) for one in tokens]] if len(at) else at
 
     def _keep(self, text: str, cut: CutText) -> None:
@@ -99,6 +100,12 @@ class KnownTexts:
         self._row_of[text] = row
         self._texts[row], self._tokens[row] = text, cut.tokens
         self._marks[:, row] = _words(cut.marks)
+
+
+def _holds(marks: NDArray[np.uint64], rows: Rows, mask: np.uint64) -> Rows:
+    """The places in ``rows`` of those that have all marks of the mask."""
+    places: Rows = ((marks.take(rows) & mask) == mask).nonzero()[0]
+    return places
 
 
 def _marks_of(forms: Iterable[str]) -> int:

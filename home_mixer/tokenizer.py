@@ -113,7 +113,9 @@ class KeywordMatcher:
 
 def stands_in(phrase: Phrase, text: TokenizedText) -> bool:
     """Do the phrase's tokens stand in the text, one after the other?"""
-    return phrase[0] in text.forms and _stands_in(phrase, text.tokens)
+    if phrase[0] not in text.forms:
+        return False
+    return len(phrase) == 1 or _stands_in(phrase, text.tokens)
 
 
 def fold(text: str) -> str:

@@ -22,12 +22,26 @@ DWELL_ACTIONS = (ACTION_INDEX["dwell"] + 1, ACTION_INDEX["dwell_time"] + 1)
 def window_starts(
     opens_group: NDArray[np.bool_], times_ms: NDArray[np.int64], window_ms: int
 ) -> NDArray[np.bool_]:
-    """[R]: which rows open a window. All groups walk to their next window together.
+    """[R]: which rows open a window.
 
     opens_group [R]: True where another post (or viewer) begins; times_ms [R] ascend within one.
     """
     if not len(times_ms):
         return np.zeros(0, np.bool_)
+    # A row so late after the one before it opens a window wherever that one's window began.
+    late = _since(times_ms[1:], times_ms[:-1]) >= np.uint64(max(window_ms, 0))
+    opens = opens_group.copy()
+    opens[1:] |= late
+    opened_ms = times_ms[opens].take(opens.cumsum() - 1)
+    if (_since(times_ms, opened_ms) < np.uint64(max(window_ms, 1))).all():
+        return opens
+    return _walked(opens, times_ms, window_ms)
+
+
+def _walked(
+    opens_group: NDArray[np.bool_], times_ms: NDArray[np.int64], window_ms: int
+) -> NDArray[np.bool_]:
+    """The same for any rows. All groups walk to their next window together."""
     group = np.cumsum(opens_group) - 1
     starts = np.flatnonzero(opens_group)
     ends = np.append(starts[1:], len(times_ms))[group]
@@ -42,3 +56,8 @@ def window_starts(
         further = following[starts]
         starts = further[further < ends[starts]]
     return opens
+
+
+def _since(later_ms: NDArray[np.int64], earlier_ms: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """[R]: milliseconds between, unsigned, so that no pair of times overflows."""
+    return later_ms.view(np.uint64) - earlier_ms.view(np.uint64)

@@ -7,7 +7,6 @@ import numpy as np
 from candidate_pipeline.components import Hydrator
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
-from home_mixer.columns import NO, YES
 from home_mixer.id_sets import contains
 from home_mixer.query import ScoredPostsQuery
 
@@ -20,4 +19,4 @@ class InNetworkHydrator(Hydrator[ScoredPostsQuery]):
         authors = table["author_id"]
         followed = contains(query.followed_user_ids, authors)
         inside = followed | (authors == np.uint64(query.viewer_id))
-        return {"in_network": np.where(inside, YES, NO).astype(np.int8)}
+        return {"in_network": inside.view(np.int8)}  # true is YES, false is NO

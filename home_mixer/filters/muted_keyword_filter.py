@@ -100,8 +100,8 @@ def _asked(table: CandidateTable) -> _Asked:
     rows, ids, texts = [np.arange(len(table))], [table["post_id"]], [table["text"]]
     for text, post_id in _SHOWN:
         column = table[text]
-        here = np.flatnonzero(column != "")
+        here = (column != "").nonzero()[0]
         rows.append(here)
-        ids.append(table[post_id][here])
-        texts.append(column[here])
+        ids.append(table[post_id].take(here))
+        texts.append(column.take(here))
     return _Asked(np.concatenate(rows), np.concatenate(ids), np.concatenate(texts))

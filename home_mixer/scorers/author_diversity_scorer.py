@@ -34,7 +34,8 @@ class AuthorDiversityScorer(Scorer[ScoredPostsQuery]):
         k = _ranks_within(_keys(table, params.author_diversity_by_original_author), table)
         floor = params.author_diversity_floor
         decay = np.float64(params.author_diversity_decay)
-        diversity: Reals = (1.0 - floor) * np.power(decay, k, dtype=np.float64) + floor
+        powers = np.power(decay, np.arange(k.max(initial=0) + 1), dtype=np.float64)
+        diversity: Reals = ((1.0 - floor) * powers + floor).take(k)
         fallback = table["scored_by_fallback"]
         score = final_score(table["offset"], diversity, table["oon"], fallback)
         return {"diversity": diversity, "score": score}
@@ -55,14 +56,14 @@ def _ranks_within(keys: NDArray[np.uint64], table: CandidateTable) -> NDArray[np
     if fallback.any():
         base = np.where(fallback, base - FALLBACK_SHIFT, base)
     best_first = rank_descending(base, table["post_id"])
-    groups = distinct(keys)[1][best_first]
+    groups = distinct(keys)[1].take(best_first)
     if len(groups) <= np.iinfo(np.uint16).max:
         groups = groups.astype(np.uint16)  # a stable sort of so few values counts them
     by_group = np.argsort(groups, kind="stable")
-    ordered = groups[by_group]
+    ordered = groups.take(by_group)
     place = np.arange(len(ordered))
     opens = np.ones(len(ordered), np.bool_)
     np.not_equal(ordered[1:], ordered[:-1], out=opens[1:])
     ranks = np.empty(len(ordered), np.int64)
-    ranks[best_first[by_group]] = place - np.maximum.accumulate(np.where(opens, place, 0))
+    ranks[best_first.take(by_group)] = place - np.maximum.accumulate(np.where(opens, place, 0))
     return ranks
