@@ -78,7 +78,7 @@ class Ranker:
     def __init__(self, config: RankerConfig) -> None:
         self.config = config
         transformed = hk.without_apply_rng(hk.multi_transform(lambda: _network(config)))
-        self._encode, self._score = transformed.apply
+        self._encode, self._score, self._begin, self._finish = transformed.apply
 
     def _template(self, *inputs: Any) -> RankerOutput:
         return _network(self.config)[0](*inputs)
@@ -98,8 +98,29 @@ class Ranker:
     def score(
         self, params: Params, cache: ContextCache, candidates: CandidateInputs
     ) -> RankerOutput:
-        rows = gather_candidates(params["tables"], candidates)
+        rows = self._candidate_rows(params, candidates)
         return self.score_rows(params["dense"], cache, rows, candidates)
+
+    def begin(
+        self, params: Params, cache: ContextCache, candidates: CandidateInputs
+    ) -> tuple[Array, Array]:
+        """`score` up to the layers: features [B, C, F] and what enters the first [B, C, D]."""
+        rows = self._candidate_rows(params, candidates)
+        begun: tuple[Array, Array] = self._begin(params["dense"], cache, rows, candidates)
+        return begun
+
+    def finish(
+        self,
+        params: Params,
+        cache: ContextCache,
+        candidates: CandidateInputs,
+        features: Array,
+        hidden: Array,
+    ) -> RankerOutput:
+        """`score` behind the layers, of their [B, C, D] and the features that it began with."""
+        rows = self._candidate_rows(params, candidates)
+        output: RankerOutput = self._finish(params["dense"], cache, rows, features, hidden)
+        return output
 
     def predict(
         self, params: Params, context: ContextInputs, candidates: CandidateInputs
@@ -117,6 +138,9 @@ class Ranker:
         """`score` on embeddings that were gathered elsewhere."""
         output: RankerOutput = self._score(dense, cache, rows, candidates)
         return output
+
+    def _candidate_rows(self, params: Params, candidates: CandidateInputs) -> CandidateRows:
+        return gather_candidates(params["tables"], candidates)
 
     def _dummy_inputs(self) -> tuple[ContextInputs, CandidateInputs]:
         return dummy_context(self.config), dummy_candidates(self.config)
@@ -212,6 +236,11 @@ class _RankerNetwork(hk.Module):
         for index, block in enumerate(self._blocks):
             layer = KeysValues(cache.layers.keys[index], cache.layers.values[index])
             hidden = block.score(hidden, layer, cache.mask)
+        return self.finish(cache, rows, features, hidden)
+
+    def finish(
+        self, cache: ContextCache, rows: CandidateRows, features: Array, hidden: Array
+    ) -> RankerOutput:
         return self._heads(rms_norm(hidden, norm_scale("norm_final", hidden.shape[-1])), features)
 
     def features(
@@ -295,7 +324,7 @@ def _kept(rows: ContextRows, inputs: ContextInputs) -> tuple[Array, Array, Array
 
 def _network(
     config: RankerConfig,
-) -> tuple[Callable[..., RankerOutput], tuple[Callable[..., ContextCache], Any]]:
+) -> tuple[Callable[..., RankerOutput], tuple[Callable[..., ContextCache], Any, Any, Any]]:
     network = _RankerNetwork(config)
 
     def template(
@@ -306,4 +335,4 @@ def _network(
     ) -> RankerOutput:
         return network.score(network.encode(context_rows, context), candidate_rows, candidates)
 
-    return template, (network.encode, network.score)
+    return template, (network.encode, network.score, network.features, network.finish)

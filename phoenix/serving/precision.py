@@ -15,6 +15,12 @@ import jax
 import numpy as np
 
 from phoenix.config import Precision, RankerConfig
+from phoenix.fused.candidates import runs_here
+from phoenix.fused.packing import packed_layers
+
+PACKED = (
+    "packed"  # in a ranker's parameters: its layers as the kernel of `phoenix.fused` reads them
+)
 
 
 def served_config(config: RankerConfig, precision: Precision) -> RankerConfig:
@@ -26,13 +32,16 @@ def resident(config: RankerConfig, params: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters on the device, the layers' matrices in the type that they are multiplied in.
 
     They are nearly all of the dense numbers, and every one is multiplied in that type anyway:
-    converting them here instead of in each call changes no result.
+    converting them here instead of in each call changes no result. Where `phoenix.fused` can run
+    the layers, they are there a second time, packed for it.
     """
     dense = {
         module: {name: _converted(module, value, config) for name, value in named.items()}
         for module, named in params["dense"].items()
     }
     on_device: dict[str, Any] = jax.device_put({"dense": dense, "tables": params["tables"]})
+    if runs_here(config):
+        on_device[PACKED] = packed_layers(config, dense)
     return on_device
 
 

@@ -7,6 +7,7 @@ B viewers of one call, C candidates, S history, A actions, N posts, D width of t
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -16,12 +17,15 @@ import numpy as np
 from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.fused.candidates import CandidateLayers
 from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
 from phoenix.retrieval import RetrievalModel
 from phoenix.serving.buckets import Shapes
+from phoenix.serving.precision import PACKED
 
 Program = Callable[..., Any]
 Params = Mapping[str, Any]
+Job = tuple[Program, tuple[Any, ...]]  # a function to compile, and arguments of its shapes
 
 COMPILE_THREADS = 4  # XLA compiles outside the GIL; more threads than this wait for cores
 
@@ -47,32 +51,86 @@ class RetrievalPrograms:
 
 
 def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> RankerPrograms:
-    """Every program of the ranker, compiled side by side. Raises TypeError for odd parameters."""
-    ranker = Ranker(config)
+    """Every program of the ranker, compiled side by side. Raises TypeError for odd parameters.
 
-    def score(
-        params: Params, caches: Sequence[ContextCache], candidates: CandidateInputs
-    ) -> tuple[jax.Array, jax.Array]:
-        output = ranker.score(params, stack_caches(caches), candidates)
-        return output.log_probs, output.dwell_seconds
-
+    Where the parameters are `PACKED` too, one viewer's candidates pass their layers in
+    `phoenix.fused`, between two programs.
+    """
+    ranker, is_fused = Ranker(config), PACKED in params
+    params = _of_xla(params)
     context = dummy_context(config, 1, config.history_length)
     cache = jax.eval_shape(ranker.encode, params, context)
-    sizes = [(1, bucket) for bucket in shapes.candidate_buckets]
-    sizes.append((shapes.merged_viewers, shapes.merged_candidates))
-    jobs: list[tuple[Program, tuple[Any, ...]]] = [(ranker.encode, (params, context))]
-    for viewers, count in sizes:
-        candidates = dummy_candidates(config, viewers, count)
-        jobs.append((score, (params, (cache,) * viewers, candidates)))
-    encode, *scores = _compile_all(jobs)
-    return RankerPrograms(config, shapes, encode, dict(zip(sizes, scores, strict=True)))
+    jobs: list[Job] = [(ranker.encode, (params, context))]
+    parts = []
+    for bucket in shapes.candidate_buckets:
+        candidates = dummy_candidates(config, 1, bucket)
+        parts.append(_score_jobs(ranker, params, cache, candidates, is_fused))
+        jobs += parts[-1]
+    merged = (shapes.merged_viewers, shapes.merged_candidates)
+    caches, candidates = (cache,) * merged[0], dummy_candidates(config, *merged)
+    jobs.append((partial(_score, ranker), (params, caches, candidates)))
+    encode, *scores, last = map(_only_of_xla, _compile_all(jobs))
+    layers = CandidateLayers(config) if is_fused else None
+    found = iter(scores)
+    score = {
+        (1, bucket): _joined([next(found) for _ in part], layers)
+        for bucket, part in zip(shapes.candidate_buckets, parts, strict=True)
+    }
+    return RankerPrograms(config, shapes, encode, score | {merged: last})
+
+
+def _score_jobs(
+    ranker: Ranker, params: Params, cache: Any, candidates: CandidateInputs, is_fused: bool
+) -> list[Job]:
+    """One viewer's score: one program, or what stands before the layers and what behind them."""
+    if not is_fused:
+        return [(partial(_score, ranker), (params, (cache,), candidates))]
+    begun = jax.eval_shape(ranker.begin, params, cache, candidates)
+    return [
+        (ranker.begin, (params, cache, candidates)),
+        (partial(_finish, ranker), (params, cache, candidates, *begun)),
+    ]
+
+
+def _joined(programs: Sequence[Program], layers: CandidateLayers | None) -> Program:
+    """(params, caches, candidates) → log_probs, dwell, of `_score_jobs`'s programs."""
+    if layers is None:
+        return programs[0]
+    begin, finish = programs
+
+    def score(params: Params, caches: Sequence[ContextCache], candidates: CandidateInputs) -> Any:
+        features, hidden = begin(params, caches[0], candidates)
+        passed = layers.run(params[PACKED], caches[0], np.asarray(hidden)[0])
+        return finish(params, caches[0], candidates, features, passed[None])
+
+    return score
+
+
+def _score(
+    ranker: Ranker, params: Params, caches: Sequence[ContextCache], candidates: CandidateInputs
+) -> tuple[jax.Array, jax.Array]:
+    output = ranker.score(params, stack_caches(caches), candidates)
+    return output.log_probs, output.dwell_seconds
+
+
+def _finish(ranker: Ranker, *inputs: Any) -> tuple[jax.Array, jax.Array]:
+    output = ranker.finish(*inputs)
+    return output.log_probs, output.dwell_seconds
+
+
+def _of_xla(params: Params) -> dict[str, Any]:
+    return {name: value for name, value in params.items() if name != PACKED}
+
+
+def _only_of_xla(program: Program) -> Program:
+    return lambda params, *inputs: program(_of_xla(params), *inputs)
 
 
 def compile_retrieval(config: RetrievalConfig, params: Params, shapes: Shapes) -> RetrievalPrograms:
     """Both towers, compiled side by side. Raises TypeError for odd parameters."""
     model = RetrievalModel(config)
     context = dummy_context(config, 1, config.history_length)
-    jobs: list[tuple[Program, tuple[Any, ...]]] = [(model.user_tower, (params, context))]
+    jobs: list[Job] = [(model.user_tower, (params, context))]
     for size in shapes.post_buckets:
         hashes = np.zeros((size, config.num_hashes), np.int32)
         jobs.append((model.candidate_tower, (params, hashes, hashes)))
@@ -124,8 +182,8 @@ def context_rows(inputs: ContextInputs, row: int) -> ContextInputs:
     return taken
 
 
-def _compile_all(jobs: Sequence[tuple[Program, tuple[Any, ...]]]) -> list[Program]:
-    def compile_one(job: tuple[Program, tuple[Any, ...]]) -> Program:
+def _compile_all(jobs: Sequence[Job]) -> list[Program]:
+    def compile_one(job: Job) -> Program:
         function, arguments = job
         program: Program = jax.jit(function).lower(*arguments).compile()
         return program

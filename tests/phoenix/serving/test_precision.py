@@ -46,18 +46,16 @@ def test_the_checkpoints_own_type_is_the_default(checkpoints) -> None:
 
 def test_converting_once_changes_no_answer(brief, checkpoints) -> None:
     """Matrices that are kept in bfloat16 must give what converting them in each call gives."""
-    unconverted = replace(
-        brief, params=resident(checkpoints.ranker_config, checkpoints.ranker_params(1))
-    )
+    unconverted = resident(checkpoints.ranker_config, checkpoints.ranker_params(1))
     rng = np.random.default_rng(3)
     config = brief.programs.config
     context = loading.made_up_context(config, rng)
     candidates = loading.made_up_candidates(config, rng, 5)
-    programs = compile_ranker(config, unconverted.params, SHAPES)
-    slow = replace(unconverted, programs=programs)
-    one = brief.score_one(brief.encode(context), candidates, 16)
-    other = slow.score_one(slow.encode(context), candidates, 16)
-    assert np.array_equal(one.log_probs, other.log_probs)
+    found = []
+    for params in ({name: brief.params[name] for name in unconverted}, unconverted):
+        served = replace(brief, params=params, programs=compile_ranker(config, params, SHAPES))
+        found.append(served.score_one(served.encode(context), candidates, 16).log_probs)
+    assert np.array_equal(*found)
 
 
 def test_too_large_an_error_is_refused(path, monkeypatch) -> None:

@@ -1,0 +1,1 @@
+"""The ranker's layers over candidates in one kernel, where the processor multiplies bfloat16."""

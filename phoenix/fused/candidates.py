@@ -1,0 +1,99 @@
+"""The layers of a ranker over one viewer's candidates, on as many threads as there are cores.
+
+XLA runs each product and each step between two products over all candidates, on all cores, before
+the next begins: a thousand of them, each too short to be worth two threads, with every number
+written to the caches that cores share. Candidates do not see each other, so a tile of them can go
+through all layers on one core instead, and nobody waits before the end.
+
+Glossary as in `phoenix.fused.layers`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
+
+import jax
+import numpy as np
+
+from phoenix.config import RankerConfig
+from phoenix.fused.instructions import PANEL, ROWS, has_instructions
+from phoenix.fused.layers import TILE_ROWS, Floats, Heads, Layers, Scratch, run_tiles
+from phoenix.fused.packing import packed_seen, whole
+from phoenix.layers import ffn_width
+from phoenix.ranker import ContextCache
+
+
+def runs_here(config: RankerConfig) -> bool:
+    """Whether this process and this model can: bfloat16, on a processor that multiplies it."""
+    on_processor = jax.default_backend() == "cpu" and has_instructions()
+    return config.compute_dtype == "bfloat16" and config.width % 2 == 0 and on_processor
+
+
+class CandidateLayers:
+    """Safe to call from several threads at once; each call blocks until its numbers are there."""
+
+    def __init__(self, config: RankerConfig, threads: int | None = None) -> None:
+        self._config = config
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "phoenix-layers")
+        self._idle: deque[Scratch] = deque()
+        wide = ffn_width(config.width, config.widening)
+        self._heads = Heads(config.heads, config.kv_heads, config.key_size, wide)
+
+    def run(self, layers: Layers, cache: ContextCache, hidden: Floats) -> Floats:
+        """Candidates [C, D] of the context's one viewer → [C, D] behind the last layer."""
+        context, out = packed_seen(cache), np.empty_like(hidden)
+        rows = _tile_rows(len(hidden), self._threads)
+        threads = min(self._threads, -(-len(hidden) // rows))
+        counter = np.zeros(1, np.int64)
+
+        def share() -> None:
+            scratch = self._scratch()
+            run_tiles(hidden, out, layers, self._heads, context, scratch, counter, rows)
+            self._idle.append(scratch)
+
+        others = [self._pool.submit(share) for _ in range(threads - 1)]
+        share()
+        for other in others:
+            other.result()
+        return out
+
+    def _scratch(self) -> Scratch:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return empty_scratch(self._config, self._heads)
+
+
+def empty_scratch(config: RankerConfig, heads: Heads) -> Scratch:
+    """Zeros: rows that are not real go through the products as well."""
+    every = heads.heads * heads.key_size
+    joined = every + 2 * heads.groups * heads.key_size
+    tokens = whole(1 + config.history_length)
+    widest = whole(max(config.width, every, heads.ffn_width))
+
+    def floats(*columns: int) -> Floats:
+        return np.zeros((TILE_ROWS, *columns), np.float32)
+
+    return Scratch(
+        hidden=floats(config.width),
+        operand=np.zeros((TILE_ROWS, widest), np.uint16),
+        query=np.zeros((TILE_ROWS, whole(max(config.width, every))), np.uint16),
+        weights=np.zeros((TILE_ROWS, tokens), np.uint16),
+        projected=floats(whole(max(joined, config.width))),
+        scores=floats(tokens),
+        mixed=floats(whole(heads.key_size)),
+        gates=floats(PANEL),
+        values=floats(PANEL),
+        own=floats(),
+        totals=floats(),
+        inverse=floats(),
+    )
+
+
+def _tile_rows(count: int, threads: int) -> int:
+    """Whole blocks, no more than a tile, few enough that every thread has some."""
+    blocks = -(-count // (ROWS * threads))
+    return min(TILE_ROWS, max(1, blocks) * ROWS)

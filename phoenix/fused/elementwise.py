@@ -1,0 +1,135 @@
+"""What stands between the products, row by row, in float32.
+
+R rows of one tile, N columns. `count` rows are real: what lies behind them is never looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from phoenix.fused.instructions import LANES, PANEL, bfloat16, helper, nearest, power_of_two
+
+_F = np.float32
+_ZERO, _ONE, _TWO = _F(0), _F(1), _F(2)
+_LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.4426950408889634), _F(0.693359375), _F(-2.12194440e-4)
+# e^r for |r| <= ln 2 / 2: the Cephes library's polynomial, error 2e-7 of the value.
+_E2, _E3, _E4 = _F(5.0000001201e-1), _F(1.6666665459e-1), _F(4.1665795894e-2)
+_E5, _E6, _E7 = _F(8.3334519073e-3), _F(1.3981999507e-3), _F(1.9875691500e-4)
+_EXP_MAX = _F(87.0)  # beyond it 2^n leaves float32
+_GELU_SCALE, _GELU_CUBE = _F(0.7978845608028654), _F(0.044715)  # of the tanh form
+_RMS_EPSILON = _F(1e-5)  # as in phoenix.layers
+_SOFT_CAP = _F(30.0)  # as in phoenix.attention
+
+
+@helper
+def place(start: int, i: int) -> Any:
+    """start + i, unsigned: an index that may be negative keeps a loop out of the registers."""
+    return np.uint64(start) + np.uint64(i)
+
+
+@helper
+def exponential(x: Any) -> Any:
+    """e^x of a float32, for x clipped to ±87."""
+    x = min(max(x, -_EXP_MAX), _EXP_MAX)
+    n = nearest(x * _LOG2_E)
+    r = (x - n * _LN2_HIGH) - n * _LN2_LOW
+    p = ((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _E2
+    return (p * r * r + r + _ONE) * power_of_two(n)
+
+
+@helper
+def capped_exponential(x: Any) -> Any:
+    """exp(30 · tanh(x / 30)), tanh(y) being 1 − 2 / (e^2y + 1)."""
+    doubled = exponential(x * (_TWO / _SOFT_CAP))
+    return exponential(_SOFT_CAP - (_TWO * _SOFT_CAP) / (doubled + _ONE))
+
+
+@helper
+def gelu(x: Any) -> Any:
+    """x · sigmoid(2 √(2/π) (x + 0.044715 x³)), the tanh form."""
+    inner = _GELU_SCALE * (x + _GELU_CUBE * x * x * x)
+    return x / (_ONE + exponential(-_TWO * inner))
+
+
+@helper
+def normed(x: Any, scale: Any, layer: int, which: int, out: Any, count: int) -> None:
+    """Rows of x [R, N] divided by their root mean square, times the scale → bfloat16."""
+    width = x.shape[1]
+    for r in range(count):
+        factor = _inverse_rms(x, r, width)
+        for i in range(width):
+            out[r, i] = bfloat16(x[r, i] * factor * scale[layer, which, i])
+
+
+@helper
+def add_normed(x: Any, added: Any, scale: Any, layer: int, which: int, count: int) -> None:
+    """x += the first columns of `added`, divided by their root mean square, times the scale."""
+    width = x.shape[1]
+    for r in range(count):
+        factor = _inverse_rms(added, r, width)
+        for i in range(width):
+            x[r, i] += added[r, i] * factor * scale[layer, which, i]
+
+
+@helper
+def _inverse_rms(x: Any, r: int, width: int) -> Any:
+    total = _ZERO
+    for i in range(width):
+        total += x[r, i] * x[r, i]
+    return _ONE / np.sqrt(total / _F(width) + _RMS_EPSILON)
+
+
+@helper
+def rounded(x: Any, width: int, out: Any, count: int) -> None:
+    """The first `width` columns → bfloat16."""
+    for r in range(count):
+        for i in range(width):
+            out[r, i] = bfloat16(x[r, i])
+
+
+@helper
+def own_scores(projected: Any, query: int, key: int, size: int, out: Any, count: int) -> None:
+    """Products of each candidate's query with its own key, at these columns → [R]."""
+    for r in range(count):
+        total = _ZERO
+        for i in range(size):
+            total += projected[r, place(query, i)] * projected[r, place(key, i)]
+        out[r] = total
+
+
+@helper
+def weigh_own(scores: Any, scale: Any, totals: Any, inverse: Any) -> None:
+    """Scores [R] → weights, in their place; 1 / (weight + total of the others)."""
+    for r in range(scores.shape[0]):
+        weight = capped_exponential(scores[r] * scale)
+        scores[r] = weight
+        inverse[r] = _ONE / (weight + totals[r])
+
+
+@helper
+def weigh(scores: Any, seen: int, scale: Any, weights: Any, totals: Any, count: int) -> None:
+    """Weights of the first `seen` scores → bfloat16, zeros behind; their sums → [R].
+
+    In whole registers: a loop's last few would be taken one by one.
+    """
+    registers = (seen + LANES - 1) // LANES
+    for r in range(count):
+        total = _ZERO
+        for register in range(registers):
+            for lane in range(LANES):
+                t = place(register * LANES, lane)
+                weight = capped_exponential(scores[r, t] * scale)
+                weight = weight if t < np.uint64(seen) else _ZERO
+                total += weight
+                weights[r, t] = bfloat16(weight)
+        totals[r] = total
+
+
+@helper
+def gated(gates: Any, values: Any, out: Any, column: int, count: int) -> None:
+    """gelu(gates) ⊙ values [R, PANEL] → columns of `out` from `column` on, bfloat16."""
+    for r in range(count):
+        for i in range(PANEL):
+            out[r, place(column, i)] = bfloat16(gelu(gates[r, i]) * values[r, i])

@@ -1,0 +1,73 @@
+"""From a ranker's matrices and an encoded context to what the kernels multiply.
+
+Glossary as in `phoenix.fused.layers`; I rows and N columns of a matrix, T context tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix.config import RankerConfig
+from phoenix.fused.instructions import PANEL
+from phoenix.fused.layers import Context, Halves, Layers, pack_context
+from phoenix.ranker import ContextCache
+
+_NORMS = ("norm_attention_in", "norm_attention_out", "norm_ffn_in", "norm_ffn_out")
+
+
+def packed_layers(config: RankerConfig, dense: Mapping[str, Any]) -> Layers:
+    """All layers' parameters; matrices are rounded to bfloat16."""
+    modules = [dense[f"ranker/~/layer_{layer}"] for layer in range(config.layers)]
+
+    def matrices(*names: str) -> Halves:
+        joined = (np.concatenate([halves(m[n]) for n in names], axis=1) for m in modules)
+        return np.stack([packed(matrix) for matrix in joined])
+
+    return Layers(
+        inputs=matrices("query", "key", "value"),
+        output=matrices("output"),
+        gates=matrices("ffn_gate"),
+        values=matrices("ffn_value"),
+        ffn_output=matrices("ffn_output"),
+        norms=np.stack([[np.asarray(m[n], np.float32) for n in _NORMS] for m in modules]),
+    )
+
+
+def packed_seen(cache: ContextCache) -> Context:
+    """One viewer's context without the tokens that are not there."""
+    keys, values = (halves(array)[:, 0] for array in cache.layers)
+    seen = np.flatnonzero(np.asarray(cache.mask)[0])
+    layers, groups, size, _ = keys.shape
+    packed_keys = np.zeros((layers, groups, _length(size, len(seen))), np.uint16)
+    packed_values = np.zeros((layers, groups, _length(len(seen), size)), np.uint16)
+    pack_context(keys, values, seen, packed_keys, packed_values)
+    return Context(packed_keys, packed_values, len(seen))
+
+
+def packed(matrix: Halves) -> Halves:
+    """[I, N] → panels · pairs · PANEL · 2 numbers; zeros where I is odd, N no whole panels."""
+    inner, columns = matrix.shape
+    pairs, panels = -(-inner // 2), whole(columns) // PANEL
+    filled = np.zeros((2 * pairs, panels * PANEL), np.uint16)
+    filled[:inner, :columns] = matrix
+    parts = filled.reshape(pairs, 2, panels, PANEL)
+    return np.ascontiguousarray(parts.transpose(2, 0, 3, 1)).reshape(-1)
+
+
+def whole(columns: int) -> int:
+    """Columns of whole panels."""
+    return -(-columns // PANEL) * PANEL
+
+
+def halves(values: Any) -> NDArray[np.uint16]:
+    """The nearest bfloat16 numbers as uint16; no copy where they are bfloat16."""
+    return np.asarray(values).astype(ml_dtypes.bfloat16, copy=False).view(np.uint16)
+
+
+def _length(inner: int, columns: int) -> int:
+    return -(-inner // 2) * 2 * whole(columns)
