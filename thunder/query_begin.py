@@ -22,6 +22,7 @@ from thunder.layout import (
     VIDEOS,
 )
 from thunder.query_scratch import (
+    AGAIN,
     AGES,
     COUNTS,
     EXCLUDE_MASK,
@@ -124,6 +125,17 @@ def begin_walk(scratch: Any, wanted: Any) -> None:
 
 
 @helper
+def begin_again(scratch: Any, limits: Any) -> None:
+    """Forgets what was found below a limit: once more to twice the age, then without a limit."""
+    limit_ms = limits.now_ms - 2 * (limits.now_ms - scratch.limit_ms[0])
+    again = scratch.counts[AGAIN]
+    begin_walk(scratch, scratch.counts[WANTED])
+    scratch.counts[AGAIN] = again + 1
+    if again == 0 and limit_ms > limits.cutoff_ms:
+        scratch.limit_ms[0] = limit_ms
+
+
+@helper
 def find_authors(state: Any, scratch: Any, authors: Any, videos: Any) -> None:
     """Slots of all authors, −1 for those without posts. What a slice reads was asked for while
     the slices before were read; and their newest entries are asked for already."""
@@ -162,6 +174,7 @@ def glance(state: Any, scratch: Any, limits: Any, authors: Any, videos: Any) -> 
     """Learns how old the K-th newest post will be, about, from what entries alone say."""
     wanted = limits.results_max
     begin_walk(scratch, wanted)
+    scratch.counts[AGAIN] = 0
     step = (authors + GLANCE_AUTHORS_MAX - 1) // GLANCE_AUTHORS_MAX
     if step == 0:
         return

@@ -3,7 +3,8 @@
 An author's walk ends at the first entry that is too old to be among the newest K, which is exact
 because segments are in time order. How old that is, a query first learns from a glance at its
 authors' entries (`query_begin`); where that misleads (fewer than K turn up), it walks once more
-without. What passes goes to a buffer that is sorted and cut to K whenever it holds twice as many.
+to twice the age, and at last without a limit. What passes goes to a buffer that is sorted and cut
+to K whenever it holds twice as many.
 
 Memory, not arithmetic, is what a query waits for. So authors are taken in slices. Of a slice, what
 its entries show to pass is found at once; what rules must read more of is *near*: its row is asked
@@ -23,11 +24,10 @@ import numpy as np
 
 from thunder.compiled import helper, kernel, prefetch
 from thunder.layout import DEAD, HIDDEN, ORIGINALS, REPLY, REPOST, SECONDARY, VIDEOS
-from thunder.query_begin import begin_walk, perhaps_excluded, prepare
-from thunder.query_rules import excluded, passes, showable
+from thunder.query_begin import begin_again, perhaps_excluded, prepare
+from thunder.query_rules import candidate, passes
 from thunder.query_scratch import (
     ENTRIES_SEEN,
-    EXCLUDED,
     FOUND,
     NEAR_MAX,
     NEAR_PER_SEGMENT,
@@ -62,7 +62,7 @@ def start(
     scan(state, scratch, limits, 0, done, videos)
     if done < authors:
         return authors, done, -1
-    found = gather(state, scratch, True, posts, flags)
+    found = gather(state, scratch, limits, True, posts, flags)
     return authors, done if found >= 0 else 0, found
 
 
@@ -73,13 +73,13 @@ def scan_authors(state: Any, scratch: Any, limits: Any, begin: Any, end: Any, vi
 
 
 @kernel
-def answer(state: Any, scratch: Any, complete: Any, posts: Any, flags: Any) -> Any:
+def answer(state: Any, scratch: Any, limits: Any, complete: Any, posts: Any, flags: Any) -> Any:
     """Copies the newest K in order to ``posts`` [≥ K] ROW and ``flags``; returns how many they are.
 
-    −1: of a complete walk fewer than K are left and the glance may be why; what was found is
+    −1: of a complete walk fewer than K are left and its limit may be why; what was found is
     forgotten, and the authors are to be walked once more.
     """
-    return gather(state, scratch, complete, posts, flags)
+    return gather(state, scratch, limits, complete, posts, flags)
 
 
 @helper
@@ -204,15 +204,6 @@ def judge(state: Any, scratch: Any, limits: Any, begin: Any, count: Any, kind: A
 
 
 @helper
-def candidate(state: Any, scratch: Any, limits: Any, mark: Any, row: Any, kind: Any) -> Any:
-    """Whether a post uses up the scan window."""
-    if excluded(state, scratch, mark, row):
-        scratch.counts[EXCLUDED] += 1
-        return False
-    return mark & REPOST == 0 or showable(state, scratch.counts, limits, mark, row, kind)
-
-
-@helper
 def walk(state: Any, scratch: Any, limits: Any, slot: Any, kind: Any, taken_max: Any) -> None:
     """Takes what passes of one segment, newest first, with its caps."""
     author = state.authors[slot]
@@ -249,12 +240,12 @@ def walk(state: Any, scratch: Any, limits: Any, slot: Any, kind: Any, taken_max:
 
 
 @helper
-def gather(state: Any, scratch: Any, complete: Any, posts: Any, flags: Any) -> Any:
+def gather(state: Any, scratch: Any, limits: Any, complete: Any, posts: Any, flags: Any) -> Any:
     keep_newest(state, scratch)
     counts, rows = scratch.counts, scratch.found_rows
     found, wanted = counts[FOUND], counts[WANTED]
     if complete and found < wanted and scratch.limit_ms[0] != NO_LIMIT_MS:
-        begin_walk(scratch, wanted)
+        begin_again(scratch, limits)
         return -1
     for i in range(found):
         ahead = np.int64(rows[min(i + GATHER_AHEAD, found - 1)])

@@ -30,11 +30,21 @@ from thunder.query_begin import perhaps_excluded, set_has
 from thunder.query_scratch import (
     DEAD_SOURCES,
     EXCLUDE_MASK,
+    EXCLUDED,
     FOLLOW_MASK,
     OWN_REPOSTS,
     PARENT_NOT_FOLLOWED,
     UNKNOWN_PARENT,
 )
+
+
+@helper
+def candidate(state: Any, scratch: Any, limits: Any, mark: Any, row: Any, kind: Any) -> Any:
+    """Whether a post uses up the scan window."""
+    if excluded(state, scratch, mark, row):
+        scratch.counts[EXCLUDED] += 1
+        return False
+    return mark & REPOST == 0 or showable(state, scratch.counts, limits, mark, row, kind)
 
 
 @helper

@@ -209,7 +209,9 @@ class PostStore:
         )
         while found < 0:
             done = self._walk(query, scratch, limits, done, authors, out_of_time)
-            found = query_kernels.answer(self._state, scratch, done == authors, posts, flags)
+            found = query_kernels.answer(
+                self._state, scratch, limits, done == authors, posts, flags
+            )
             done = done if found >= 0 else 0
         counts = dict(zip(COUNT_NAMES, scratch.counts[SCANNED:COUNTS].tolist(), strict=True))
         return Found(posts[:found], flags[:found], done < authors, done, counts)

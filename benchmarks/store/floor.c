@@ -336,7 +336,12 @@ long store_query(store_t *s, u64 viewer, const u64 *following, long n, const u64
   u32 floor = glance(s, authors, keep);
   s->count = 0;
   u32 reached = scan(s, authors, viewer, floor, keep);
-  if (floor && s->count < keep) { s->count = 0; reached = scan(s, authors, viewer, 0, keep); }
+  u32 newest = s->rows[s->posts - 1].ms - s->base, age = newest - floor;
+  for (u32 again = 0; floor && s->count < keep; again++) {
+    floor = again || 2ull * age > newest ? 0 : newest - 2 * age;
+    s->count = 0;
+    reached = scan(s, authors, viewer, floor, keep);
+  }
   cut(s, reached, keep);
   for (long i = 0; i < s->count; i++) {
     if (i + 16 < s->count) __builtin_prefetch(&s->rows[s->found[i + 16].row]);
