@@ -1,6 +1,7 @@
 """One request's walk through the stages. `CandidatePipeline.execute` makes one and runs it."""
 
 import dataclasses
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
@@ -73,9 +74,9 @@ class Request(Generic[Q]):
                 answers = await self._together(
                     self._early, wave, lambda one: query_hydrator_call(one, self.query), reports
                 )
-                for fields in answers:
-                    if fields:
-                        self.query = _replaced(self.query, fields)
+                new = {name: value for fields in answers for name, value in fields.items()}
+                if new:  # each component writes its own fields
+                    self.query = _replaced(self.query, new)
 
     async def _fetch(self) -> CandidateTable:
         plan = self._plan
@@ -242,13 +243,16 @@ class _StageTimer:
         self._total = total
         self._reports: list[ComponentReport] = []
         self._started = runner.clock()
+        self._cpu_started_s = time.thread_time()
 
     def __enter__(self) -> list[ComponentReport]:
         return self._reports
 
     def __exit__(self, *_: object) -> None:
         latency_ms = (self._runner.clock() - self._started) * 1e3
-        self._stages.append(StageReport(self._stage, latency_ms, self._total, tuple(self._reports)))
+        cpu_ms = (time.thread_time() - self._cpu_started_s) * 1e3
+        reports = tuple(self._reports)
+        self._stages.append(StageReport(self._stage, latency_ms, self._total, reports, cpu_ms))
 
 
 def _replaced(query: Q, fields: dict[str, object]) -> Q:

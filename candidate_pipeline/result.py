@@ -54,12 +54,17 @@ class ComponentReport(NamedTuple):
 
 
 class StageReport(NamedTuple):
-    """One stage's run; late stages have one report a round of refill."""
+    """One stage's run; late stages have one report a round of refill.
+
+    cpu_ms: processor's time of the event loop's thread meanwhile, other requests' too where several
+    are under way.
+    """
 
     stage: Stage
     latency_ms: float
     total: int
     components: tuple[ComponentReport, ...]
+    cpu_ms: float = 0.0
 
     @property
     def enabled(self) -> int:

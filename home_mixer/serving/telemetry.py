@@ -42,6 +42,11 @@ class Telemetry(Observer):
         self._seconds = metrics.histogram(
             "component_seconds", "Time of one run of a component", by_component
         )
+        self._stage_cpu = metrics.counter(
+            "stage_cpu_seconds_total",
+            "Processor's time of the event loop during a stage; of requests beside it too",
+            ("stage",),
+        )
         self._removed = metrics.counter(
             "filter_removed_total", "Candidates that a filter removed", ("filter",)
         )
@@ -130,6 +135,8 @@ class Telemetry(Observer):
         """The summary line and the counters of a whole request."""
         for reason in result.degraded_reasons:
             self._degraded.labels(reason).inc()
+        for stage in result.stages:
+            self._stage_cpu.labels(str(stage.stage)).inc(stage.cpu_ms / 1e3)
         for fate, count in result.counts.items():
             self._fates.labels(str(fate)).inc(count)
         self._feed.observe(len(result.selected))
