@@ -116,12 +116,22 @@ class RankerConfig(ModelConfig):
     time_of_day: bool = False  # read the hour (UTC) at which the candidates are asked for
     rates: bool = False  # read smoothed past rates of every action: `phoenix.data.rates`
     content_width: int = 0  # W, of the posts' content vectors; 0: the model reads none
+    wide_action: str = ""  # whose logit has a factorisation machine beside it: `phoenix.wide`
+    wide_width: int = 16  # K, factors of that machine
+    wide_share: float = 0.65  # of it in that logit, the network has the rest (docs/ranking.md)
 
     def __post_init__(self) -> None:
         ModelConfig.__post_init__(self)
         _require(self.tag_rows == 0 or self.tag_rows >= 2, "tag_rows must be 0 or at least 2")
         _require(self.tags_max >= 1, "tags_max must be at least 1")
         _require(self.content_width >= 0, "content_width must not be negative")
+        _require(
+            self.wide_action in ("", *self.action_names),
+            f"wide_action must be empty or one of {', '.join(self.action_names)}, "
+            f"not {self.wide_action!r}",
+        )
+        _require(self.wide_width >= 1, "wide_width must be at least 1")
+        _require(0 < self.wide_share <= 1, "wide_share must be above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True)

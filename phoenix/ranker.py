@@ -38,6 +38,7 @@ from phoenix.tables import (
     init_tables,
 )
 from phoenix.tokens import Tokens, duration_bucket
+from phoenix.wide import candidate_facts, mixed, viewer_facts, wide_logits, wide_table_shapes
 
 Array = jax.Array
 Params = Mapping[str, Any]  # {"dense": Haiku parameters, "tables": hash embedding tables}
@@ -58,6 +59,7 @@ class ContextCache(NamedTuple):
     tag_hashes: Array  # [B, S, G] int32, for the viewer's own past with a tag
     durations: Array  # [B, S, 0 or 1] int32, buckets, for their past with posts as long
     user_rates: Array  # [B, 2A] counts
+    wide: Array  # [B, 2 + K] of the viewer: phoenix.wide
 
 
 class RankerOutput(NamedTuple):
@@ -89,11 +91,14 @@ class Ranker:
         context, candidates = self._dummy_inputs()
         rows = (gather_context(tables, context), gather_candidates(tables, candidates))
         dense = draw_parameters(self._template, seed, *rows, context, candidates)
-        return {"dense": dense, "tables": tables}
+        wide = {name: jnp.zeros(shape) for name, shape in wide_table_shapes(self.config).items()}
+        return {"dense": dense, "tables": tables | wide}
 
     def encode(self, params: Params, context: ContextInputs) -> ContextCache:
         """Any S up to `config.history_length`; the result does not depend on leading padding."""
-        return self.encode_rows(params["dense"], gather_context(params["tables"], context), context)
+        rows = gather_context(params["tables"], context)
+        rows = rows._replace(wide=viewer_facts(self.config, params["tables"], context))
+        return self.encode_rows(params["dense"], rows, context)
 
     def score(
         self, params: Params, cache: ContextCache, candidates: CandidateInputs
@@ -140,7 +145,8 @@ class Ranker:
         return output
 
     def _candidate_rows(self, params: Params, candidates: CandidateInputs) -> CandidateRows:
-        return gather_candidates(params["tables"], candidates)
+        rows = gather_candidates(params["tables"], candidates)
+        return rows._replace(wide=candidate_facts(self.config, params["tables"], candidates))
 
     def _dummy_inputs(self) -> tuple[ContextInputs, CandidateInputs]:
         return dummy_context(self.config), dummy_candidates(self.config)
@@ -241,7 +247,11 @@ class _RankerNetwork(hk.Module):
     def finish(
         self, cache: ContextCache, rows: CandidateRows, features: Array, hidden: Array
     ) -> RankerOutput:
-        return self._heads(rms_norm(hidden, norm_scale("norm_final", hidden.shape[-1])), features)
+        output = self._heads(rms_norm(hidden, norm_scale("norm_final", hidden.shape[-1])), features)
+        if rows.wide is None:  # always in training: the network learns by itself
+            return output
+        wide = wide_logits(cache.wide, rows.wide)
+        return output._replace(logits=mixed(self._config, output.logits, wide))
 
     def features(
         self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
@@ -310,8 +320,8 @@ def _past_with(cache: ContextCache, theirs: Array, ours: Array) -> Array:
     return affinity(same, cache.author_past)
 
 
-def _kept(rows: ContextRows, inputs: ContextInputs) -> tuple[Array, Array, Array]:
-    """What else of a context its candidates meet: tags, duration buckets, the viewer's counts."""
+def _kept(rows: ContextRows, inputs: ContextInputs) -> tuple[Array, Array, Array, Array]:
+    """What else of a context its candidates meet: tags, duration buckets, counts, wide facts."""
     batch = jnp.asarray(inputs.history_mask).shape
     tags, durations = jnp.zeros((*batch, 0), jnp.int32), jnp.zeros((*batch, 0), jnp.int32)
     counts = jnp.zeros((batch[0], 0)) if rows.user_rates is None else rows.user_rates
@@ -319,7 +329,8 @@ def _kept(rows: ContextRows, inputs: ContextInputs) -> tuple[Array, Array, Array
         tags = jnp.asarray(inputs.history_tag_hashes)
     if inputs.history_duration_seconds is not None:
         durations = duration_bucket(jnp.asarray(inputs.history_duration_seconds))[..., None]
-    return tags, durations, counts
+    wide = jnp.zeros((batch[0], 0)) if rows.wide is None else rows.wide
+    return tags, durations, counts, wide
 
 
 def _network(

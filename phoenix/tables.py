@@ -32,6 +32,7 @@ class ContextRows(NamedTuple):
     author: jax.Array  # [B, S, J, E]
     tag: jax.Array | None = None  # [B, S, G, E]
     user_rates: jax.Array | None = None  # [B, 2A] counts: see phoenix.rates
+    wide: jax.Array | None = None  # [B, 2 + K]: see phoenix.wide; None in training
 
 
 class CandidateRows(NamedTuple):
@@ -41,6 +42,7 @@ class CandidateRows(NamedTuple):
     author: jax.Array  # [B, C, J, E]
     tag: jax.Array | None = None  # [B, C, G, E]
     rates: tuple[jax.Array, ...] = ()  # of post, author and, if read, tags: [B, C, 2A] counts
+    wide: jax.Array | None = None  # [B, C, 2 + K]
 
 
 def init_tables(config: ModelConfig, seed: int) -> dict[str, jax.Array]:

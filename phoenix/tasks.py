@@ -21,6 +21,7 @@ from phoenix.data.batches import RankerBatch, RankerBatches
 from phoenix.data.impressions import Impressions
 from phoenix.data.rates import RatesBatch, RatesReader, rate_tables
 from phoenix.data.retrieval_batches import RetrievalBatch, RetrievalBatches
+from phoenix.data.wide import wide_tables
 from phoenix.features import (
     ContextInputs,
     author_hashes,
@@ -106,6 +107,8 @@ class RankerTask:
             head["rates_base"] = jnp.asarray(base[:-1])
             counted = rate_tables(self.impressions, self.config)
             params["tables"] |= {name: jnp.asarray(table) for name, table in counted.items()}
+        fitted = wide_tables(self.impressions, self.config, seed)
+        params["tables"] |= {name: jnp.asarray(table) for name, table in fitted.items()}
         return params
 
     def inputs(self, batch: RankerBatch, rng: np.random.Generator) -> Inputs:

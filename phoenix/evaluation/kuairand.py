@@ -188,6 +188,7 @@ def default_config() -> RankerConfig:
         durations=True,
         time_of_day=True,
         rates=True,
+        wide_action="video_quality_view",  # the set's long_view, which most rows tell
     )
 
 

@@ -59,6 +59,8 @@ def changes() -> Mapping[str, tuple[str, Change]]:
         "no-time": ("time of day is not read", _config(time_of_day=False)),
         "no-duration": ("durations are not read", _config(durations=False)),
         "no-rates": ("past rates are not read", _config(rates=False)),
+        "no-wide": ("no wide part", _config(wide_action="")),
+        "wide-alone": ("the wide part alone tells long_view", _config(wide_share=1.0)),
         "content": ("content vectors are read", _with_content),
         "no-history": ("no history", _without_history),
         "fresh-history": ("training rows know their own day", _fresh_history),

@@ -13,16 +13,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.evaluation.baselines.examples import Examples, Task
 from phoenix.evaluation.baselines.statistics import key_index
-
-EPSILON = np.float32(1e-6)  # of AdaGrad's denominator
+from phoenix.factorisation import Machine, bias_of, fresh, learn, logits, no_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +33,6 @@ class FactorisationOptions:
     scale: float = 0.01  # standard deviation of v at the start
     epochs_max: int = 20
     patience: int = 2  # epochs without a better log loss before stopping
-
-
-class Machine(NamedTuple):
-    """Parameters, or AdaGrad's sums of squared gradients of them."""
-
-    bias: NDArray[np.float32]  # [1]
-    weights: NDArray[np.float32]  # [F]
-    factors: NDArray[np.float32]  # [F, K]
 
 
 class Fitted(NamedTuple):
@@ -117,9 +107,10 @@ def _fit(
         tried.append((*_best(machine, learned, held_out, options, seed), begin))
     _, epochs, early_machine, begin = min(tried, key=lambda one: one[0])
     machine = _machine(labels[told], rows.size, options, seed, begin and begin.full)
-    sums, rng = _zeros(machine), np.random.default_rng(seed)
+    rates = options.learning_rate, options.penalty
+    sums, rng = no_steps(machine), np.random.default_rng(seed)
     for _ in range(epochs):
-        _epoch(machine, sums, rows.known[told], labels[told], options, rng)
+        learn(machine, sums, rows.known[told], labels[told], *rates, rng)
     fitted = Fitted(_predict(machine, rows.asked), epochs, begin.name if begin else "nothing")
     return fitted, (early_machine, machine)
 
@@ -151,10 +142,10 @@ def _best(
     seed: int,
 ) -> tuple[float, int, Machine]:
     """(log loss of the held-out rows, epoch, machine) where the log loss was least."""
-    sums, rng = _zeros(machine), np.random.default_rng(seed)
+    sums, rng = no_steps(machine), np.random.default_rng(seed)
     best, best_epoch, kept = np.inf, 0, machine
     for epoch in range(1, options.epochs_max + 1):
-        _epoch(machine, sums, *learned, options, rng)
+        learn(machine, sums, *learned, options.learning_rate, options.penalty, rng)
         found = np.clip(_predict(machine, held_out[0]), 1e-7, 1 - 1e-7)
         happened = held_out[1] > 0
         loss = float(-np.where(happened, np.log(found), np.log1p(-found)).mean())
@@ -174,100 +165,15 @@ def _machine(
     start: Machine | None,
 ) -> Machine:
     """Parameters that answer the overall rate, or a copy of `start` with that rate as its bias."""
-    rate = np.clip(labels.mean(), 1e-6, 1 - 1e-6)
-    bias = np.full(1, np.log(rate / (1 - rate)), dtype=np.float32)
     if start is not None:
-        return Machine(bias, start.weights.copy(), start.factors.copy())
+        return Machine(bias_of(labels.mean()), start.weights.copy(), start.factors.copy())
     rng = np.random.default_rng(seed)
-    factors = rng.normal(0.0, options.scale, (size, options.rank)).astype(np.float32)
-    return Machine(bias, np.zeros(size, dtype=np.float32), factors)
-
-
-def _zeros(machine: Machine) -> Machine:
-    """AdaGrad's empty sums."""
-    return Machine(*(np.zeros_like(part) for part in machine))
-
-
-def _epoch(
-    machine: Machine,
-    sums: Machine,
-    features: NDArray[np.int32],
-    labels: NDArray[np.float64],
-    options: FactorisationOptions,
-    rng: np.random.Generator,
-) -> None:
-    """One pass over all rows in a new order; changes both machines."""
-    order = rng.permutation(len(labels))
-    rates = np.float32(options.learning_rate), np.float32(options.penalty)
-    _learn(features[order], labels[order].astype(np.float32), *rates, *machine, *sums)
+    return fresh(labels.mean(), size, options.rank, options.scale, rng)
 
 
 def _predict(machine: Machine, features: NDArray[np.int32]) -> NDArray[np.float64]:
     """Probabilities [N]."""
-    found = np.zeros(len(features), dtype=np.float32)
-    _logits(features, *machine, found)
-    return np.asarray(1.0 / (1.0 + np.exp(-found.astype(np.float64))))
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def _logit(row: Any, bias: Any, weights: Any, factors: Any, total: NDArray[np.float32]) -> Any:
-    """The formula at the top for one row [M]; leaves Σ v in `total` [K]."""
-    result = bias[0]
-    total[:] = 0.0
-    squares = np.float32(0.0)
-    for feature in row:
-        if feature > 0:
-            result += weights[feature]
-            for k in range(len(total)):
-                value = factors[feature, k]
-                total[k] += value
-                squares += value * value
-    pairs = np.float32(0.0)
-    for k in range(len(total)):
-        pairs += total[k] * total[k]
-    return result + np.float32(0.5) * (pairs - squares)
-
-
-@numba.njit(nogil=True, cache=True)
-def _logits(features: Any, bias: Any, weights: Any, factors: Any, found: Any) -> None:
-    total = np.zeros(factors.shape[1], dtype=np.float32)
-    for n in range(len(features)):
-        found[n] = _logit(features[n], bias, weights, factors, total)
-
-
-@numba.njit(nogil=True, cache=True, fastmath=True)
-def _learn(
-    features: Any,  # [N, M]
-    labels: Any,  # [N]
-    rate: np.float32,
-    penalty: np.float32,
-    bias: Any,
-    weights: Any,
-    factors: Any,
-    bias_sums: Any,
-    weight_sums: Any,
-    factor_sums: Any,
-) -> None:
-    """One step of AdaGrad a row, in the order of the rows."""
-    total = np.zeros(factors.shape[1], dtype=np.float32)
-    for n in range(len(features)):
-        found = _logit(features[n], bias, weights, factors, total)
-        error = np.float32(1.0) / (np.float32(1.0) + np.exp(-found)) - labels[n]
-        bias_sums[0] += error * error
-        bias[0] -= rate * error / (np.sqrt(bias_sums[0]) + EPSILON)
-        for feature in features[n]:
-            if feature == 0:
-                continue
-            slope = error + penalty * weights[feature]
-            weight_sums[feature] += slope * slope
-            weights[feature] -= rate * slope / (np.sqrt(weight_sums[feature]) + EPSILON)
-            for k in range(len(total)):
-                value = factors[feature, k]
-                slope = error * (total[k] - value) + penalty * value
-                factor_sums[feature, k] += slope * slope
-                factors[feature, k] = value - rate * slope / (
-                    np.sqrt(factor_sums[feature, k]) + EPSILON
-                )
+    return np.asarray(1.0 / (1.0 + np.exp(-logits(machine, features).astype(np.float64))))
 
 
 def _kinds(labels: NDArray[np.float64]) -> int:
