@@ -1,19 +1,23 @@
 """Author segments: time-ordered entries in blocks of one arena.
 
-A block holds a power of two of entries and doubles when full; freed blocks are kept in lists by
-size and reused. Entries ascend by (created_at_ms, post_id), so a new post is usually appended,
-trimming drops from the front, and a query walks from the back.
+A block holds a power of two of entries. Whenever it is full to its end, they move to one of the
+size that they need by then: so an author who writes less gives memory back, and what is in use
+does not grow with the hours. Freed blocks are kept in lists by size and reused. Entries ascend by
+(created_at_ms, post_id), so a new post is usually appended, trimming drops from the front, and a
+query walks from the back.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from thunder import id_map
 from thunder.compiled import helper, kernel
 from thunder.layout import ARENA_USED, ENTRIES, KINDS, SEGMENT_MIN
+
+SPARE_BITS: Final = 2  # a quarter of its entries is free in a block, so each moves some four times
 
 
 @helper
@@ -70,26 +74,29 @@ def move_entries(source: Any, begin: Any, target: Any, to: Any, count: Any) -> N
 
 @helper
 def make_room(state: Any, slot: Any, kind: Any) -> Any:
-    """Ensures room for one entry behind the last; False when the arena is full."""
+    """Ensures room for one entry behind the last; False when the arena is full.
+
+    A block that is full to its end is left for one of the size that its entries need, larger or
+    smaller; where that is its own size they move to its beginning."""
     author = state.authors[slot]
     first, head = author.first[kind], np.int64(author.head[kind])
     length, size_class = np.int64(author.length[kind]), np.int64(author.size_class[kind])
     capacity = 1 << size_class if size_class > 0 else 0
     if head + length < capacity:
         return True
-    if capacity > 0 and 2 * head >= capacity:
+    fitting = class_for(max(length + (length >> SPARE_BITS) + 1, SEGMENT_MIN))
+    if fitting == size_class:
         move_entries(state.entries, first, state.entries, first - head, length)
         author.first[kind] = first - head
         author.head[kind] = 0
         return True
-    grown = max(class_for(SEGMENT_MIN), size_class + 1)
-    target = allocate(state, grown)
+    target = allocate(state, fitting)
     if target < 0:
         return False
     move_entries(state.entries, first, state.entries, target, length)
     release(state, slot, kind)
     author.first[kind] = target
-    author.size_class[kind] = grown
+    author.size_class[kind] = fitting
     author.length[kind] = length
     return True
 
