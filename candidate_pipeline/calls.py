@@ -5,6 +5,7 @@ A check raises BadOutputError or ColumnError with what came, what was expected a
 
 import dataclasses
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
@@ -44,6 +45,8 @@ def query_hydrator_call(wired: Wired[QueryHydrator[Any]], query: Any) -> Call[di
 
     def check(raw: object) -> dict[str, object]:
         fields = _named(wired, raw, "fields")
+        if not _may_refuse(cast(Any, type(query)), wired.declared):
+            return fields
         try:
             dataclasses.replace(query, **fields)
         except (TypeError, ValueError) as error:
@@ -61,6 +64,16 @@ def query_hydrator_call(wired: Wired[QueryHydrator[Any]], query: Any) -> Call[di
         fallback=lambda: component.fallback(query),
         fail_closed=lambda: component.fail_closed(query),
     )
+
+
+@lru_cache(maxsize=256)  # of the components of a process's pipelines
+def _may_refuse(query_type: type[Any], declared: frozenset[str]) -> bool:
+    """Whether a query with other values in these fields could raise an error."""
+    if not dataclasses.is_dataclass(query_type) or hasattr(query_type, "__post_init__"):
+        return True
+    plain = cast(Any, query_type).__dataclass_params__.init
+    known = {field.name for field in dataclasses.fields(query_type) if field.init}
+    return not (plain and declared <= known)
 
 
 def source_call(

@@ -71,6 +71,8 @@ class Column:
         Raises ColumnError when they are not one-dimensional or would lose information.
         """
         array = values if isinstance(values, np.ndarray) else self._from_sequence(values)
+        if array.ndim == 1 and array.dtype is self.np_dtype:
+            return _read_only(array)
         if array.ndim != 1:
             raise ColumnError(
                 f"column {self.name!r} wants one value a row (shape [n]), got shape {array.shape}"
@@ -82,11 +84,7 @@ class Column:
                     f" information; convert it yourself, e.g. .astype({str(self.np_dtype)!r})"
                 )
             array = array.astype(self.np_dtype)
-        if not array.flags.writeable:
-            return array
-        view = array.view()
-        view.flags.writeable = False
-        return view
+        return _read_only(array)
 
     def _from_sequence(self, values: object) -> AnyArray:
         if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
@@ -106,6 +104,15 @@ class Column:
         return array
 
 
+def _read_only(array: AnyArray) -> AnyArray:
+    """The array where it is read-only, else a view of it that is."""
+    if not array.flags.writeable:
+        return array
+    view = array.view()
+    view.setflags(write=False)
+    return view
+
+
 class Schema:
     """An ordered set of columns; raises WiringError when two share a name."""
 
@@ -123,12 +130,12 @@ class Schema:
         return tuple(self._columns)
 
     def __getitem__(self, name: str) -> Column:
-        try:
-            return self._columns[name]
-        except KeyError:
+        found = self._columns.get(name)
+        if found is None:
             raise ColumnError(
                 f"no column {name!r} in the schema; it has {', '.join(self._columns)}"
-            ) from None
+            )
+        return found
 
     def __contains__(self, name: object) -> bool:
         return name in self._columns

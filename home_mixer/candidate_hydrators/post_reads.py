@@ -26,7 +26,7 @@ class SharedPostReads:
     async def get_posts(self, query: ScoredPostsQuery, post_ids: Ids) -> PostBatch:
         """Rows [B]; raises what the store raises, to every component that waits."""
         running = self._running.get(query.request_id)
-        if running is None or not np.array_equal(running[0], post_ids):
+        if running is None or not _are_same(running[0], post_ids):
             task = asyncio.ensure_future(self._store.get_posts(post_ids))
             running = post_ids, task
             self._running[query.request_id] = running
@@ -44,3 +44,7 @@ class SharedPostReads:
             del self._running[request_id]
         if not done.cancelled():
             done.exception()  # retrieved here too: every waiter may have run out of time
+
+
+def _are_same(first: Ids, second: Ids) -> bool:
+    return first is second or np.array_equal(first, second)

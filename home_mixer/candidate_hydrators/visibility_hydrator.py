@@ -33,6 +33,7 @@ VERDICTS_MAX = 4_096  # of combinations of labels; posts have few, mostly none
 _SHOWN = ("post_id", "reposted_post_id", "quoted_post_id")
 
 Verdict = tuple[int, str]
+_Seen = tuple[int, bool, bool]  # labels, deleted, found
 NOT_KNOWN: Verdict = (VISIBILITY_UNKNOWN, REASON_UNKNOWN)
 
 
@@ -101,13 +102,14 @@ def _columns(
 ) -> dict[str, AnyArray]:
     """Verdicts from rows [3N] of `_shown`."""
     count, levels = len(table), table["in_network"].tolist()
-    verdicts = [_verdict(seen, row, level) for row, level in enumerate(levels)]
-    for row in np.flatnonzero(table["reposted_post_id"]).tolist():
-        original = _verdict(seen, count + row, levels[row])
-        verdicts[row] = stricter(verdicts[row], original)
-    for row in np.flatnonzero(table["quoted_post_id"]).tolist():
-        card = _labels_verdict(seen, 2 * count + row)
-        verdicts[row] = stricter(verdicts[row], card)
+    known = zip(seen.labels.tolist(), seen.deleted.tolist(), seen.found.tolist(), strict=True)
+    rows = list(known)  # of Python's own numbers, which are compared one by one below
+    verdicts = [_verdict(row, level) for row, level in zip(rows, levels, strict=False)]
+    for at in np.flatnonzero(table["reposted_post_id"]).tolist():
+        verdicts[at] = stricter(verdicts[at], _verdict(rows[count + at], levels[at]))
+    for at in np.flatnonzero(table["quoted_post_id"]).tolist():
+        card = _verdict_of(rows[2 * count + at][0], False, NO)  # of a quoted post: labels alone
+        verdicts[at] = stricter(verdicts[at], card)
     reasons = np.empty(count, dtype=object)
     reasons[:] = [reason for _, reason in verdicts]
     actions = np.array([action for action, _ in verdicts], np.int8)
@@ -118,16 +120,11 @@ def _columns(
     }
 
 
-def _verdict(seen: VisibilityBatch, row: int, level: int) -> Verdict:
+def _verdict(row: _Seen, level: int) -> Verdict:
     """Of a post that is itself shown: it must be known, and not deleted."""
-    deleted = bool(seen.deleted[row])
-    own = _verdict_of(int(seen.labels[row]), deleted, level)
-    return own if seen.found[row] else stricter(own, NOT_KNOWN)
-
-
-def _labels_verdict(seen: VisibilityBatch, row: int) -> Verdict:
-    """Of a quoted post: its labels alone."""
-    return _verdict_of(int(seen.labels[row]), False, NO)
+    labels, deleted, found = row
+    own = _verdict_of(labels, deleted, level)
+    return own if found else stricter(own, NOT_KNOWN)
 
 
 @lru_cache(maxsize=VERDICTS_MAX)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from candidate_pipeline.components import Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.filters.related_ids import original_ids
+from home_mixer.id_sets import first_rows
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -21,9 +22,9 @@ class DedupConversationFilter(Filter[ScoredPostsQuery]):
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
         best_first = np.argsort(-table["score"], kind="stable")  # NaN last
-        _, first = np.unique(_conversations(table)[best_first], return_index=True)
+        first = first_rows(_conversations(table).take(best_first))
         mask = np.zeros(len(table), np.bool_)
-        mask[best_first[first]] = True
+        mask[best_first.take(first)] = True
         return mask
 
 

@@ -85,19 +85,20 @@ def _merge_columns(
     table: CandidateTable, columns: _Columns, alike: _Alike, winners: _Rows, losers: _Rows
 ) -> None:
     """What the losers know and the winners do not. L = len(losers)."""
+    both, count = np.concatenate([losers, winners]), len(losers)
     now = [columns[name] if name in columns else table[name] for name in alike.names]
-    theirs = np.concatenate([values.take(losers) for values in now]).reshape(len(now), -1)
-    ours = np.concatenate([values.take(winners) for values in now]).reshape(len(now), -1)
-    learned = _known(theirs, alike.defaults) & ~_known(ours, alike.defaults)  # [G, L]
+    values = np.concatenate([column.take(both) for column in now]).reshape(len(now), -1)
+    known = _known(values, alike.defaults)  # [G, 2 L]
+    learned = known[:, :count] & ~known[:, count:]
     for at in np.flatnonzero(learned.any(axis=1)).tolist():
-        name = alike.names[at]
+        name, new = alike.names[at], learned[at]
         if name not in columns:
             columns[name] = now[at].copy()
-        columns[name][winners[learned[at]]] = theirs[at, learned[at]]
+        columns[name][winners[new]] = values[at, :count][new]
 
 
 def _known(values: NDArray[Any], defaults: NDArray[Any]) -> NDArray[np.bool_]:
-    """[G, L]: is it more than its column's default? Objects have empty defaults: "" and ()."""
+    """[G, 2 L]: is it more than its column's default? Objects have empty defaults: "" and ()."""
     if values.dtype == object:
         return values.astype(np.bool_)
     known: NDArray[np.bool_] = values != defaults
