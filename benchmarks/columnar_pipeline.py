@@ -152,7 +152,9 @@ class MemoryProfiles:
         return ProfileBatch(**{name: getattr(self._rows, name)[at] for name in names})
 
 
-def columnar_pipeline(world: FeedWorld) -> CandidatePipeline[ScoredPostsQuery]:
+def columnar_pipeline(
+    world: FeedWorld, observer: Observer | None = None
+) -> CandidatePipeline[ScoredPostsQuery]:
     """The same order as `home_mixer.pipeline.build_pipeline`, without side effects."""
     store, ms, closed = world.store, BUDGET_MS, FailurePolicy.FAIL_CLOSED
     posts = SharedPostReads(store)
@@ -162,7 +164,7 @@ def columnar_pipeline(world: FeedWorld) -> CandidatePipeline[ScoredPostsQuery]:
         id_column="post_id",
         preset_columns=("diversity", "oon"),
         query_type=ScoredPostsQuery,
-        observer=Observer(),
+        observer=observer or Observer(),
         budget_ms=BUDGET_MS,
         query_hydrators=[
             UserActionSequenceQueryHydrator(store, ms),

@@ -8,10 +8,13 @@ from phoenix.settings import PhoenixSettings
 from service_kit.clock import SystemClock
 from service_kit.event_log import TOPIC_POSTS
 from service_kit.event_logs import open_source
-from service_kit.interpreter import settle
+from service_kit.interpreter import named_pool, settle
 from service_kit.metrics import Metrics
 from service_kit.readiness import Readiness
 from service_kit.server import run_server
+
+# They take messages apart and put them together; three at most are with a reload or the log.
+MESSAGE_THREADS = 8
 
 
 def main(settings: PhoenixSettings) -> int:
@@ -25,6 +28,8 @@ async def serve(settings: PhoenixSettings) -> int:
     configure_jax(settings)
     metrics, readiness = Metrics("phoenix"), Readiness()
     metrics.watch_process()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(named_pool(MESSAGE_THREADS, "message"))
     service = PhoenixService(
         settings,
         lambda: open_source(settings, [TOPIC_POSTS], metrics=metrics),

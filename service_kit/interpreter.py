@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -34,3 +35,8 @@ def name_thread(name: str) -> None:
     comm = Path(f"/proc/self/task/{threading.get_native_id()}/comm")
     with suppress(OSError):  # a name is a convenience: no service stops for it
         comm.write_text(name[:COMM_BYTES_MAX])
+
+
+def named_pool(threads: int, name: str) -> ThreadPoolExecutor:
+    """An executor whose threads go by this name (`name_thread`)."""
+    return ThreadPoolExecutor(threads, name, initializer=name_thread, initargs=(name,))

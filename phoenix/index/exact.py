@@ -13,7 +13,6 @@ N rows, Q queries, D width, K results.
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +41,7 @@ from phoenix.index.search import (
     check_query,
     check_vectors,
 )
+from service_kit.interpreter import named_pool
 
 # Blocks that a thread takes at a time: about a quarter of a millisecond, so that threads end
 # together even where one had less of its core.
@@ -69,7 +69,7 @@ class ExactIndex(VectorIndex):
         self._has_codes = codes
         self._writing = threading.Lock()
         self._threads = threads or _cores()
-        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "index-scan")
+        self._pool = named_pool(max(1, self._threads - 1), "index-scan")
 
     def __len__(self) -> int:
         return len(self._table)

@@ -6,8 +6,10 @@ time of sixteen passes. Nobody waits for company: a search with nothing before i
 
 import asyncio
 from dataclasses import dataclass
+from functools import partial
 
 from phoenix.index.search import SearchRequest, SearchResult, VectorIndex
+from service_kit.interpreter import named_pool
 
 SEARCHES_MAX = 16  # of one pass; more would delay the first of them for the last
 
@@ -23,6 +25,7 @@ class SearchMerger:
     """One pass at a time; requests must be checked before, for a bad one fails its whole pass."""
 
     def __init__(self) -> None:
+        self._pool = named_pool(1, "phoenix-search")
         self._waiting: list[_Waiting] = []
         self._passes: asyncio.Task[None] | None = None
 
@@ -38,7 +41,8 @@ class SearchMerger:
         while shared := self._next_pass():
             requests = [one.request for one in shared]
             try:
-                answers = await asyncio.to_thread(shared[0].index.search_many, requests)
+                search = partial(shared[0].index.search_many, requests)
+                answers = await asyncio.get_running_loop().run_in_executor(self._pool, search)
             except BaseException as error:
                 self._fail(shared, error)
                 if not isinstance(error, Exception):

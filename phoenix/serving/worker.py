@@ -6,8 +6,9 @@ program over the cores by itself.
 
 import asyncio
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
+
+from service_kit.interpreter import named_pool
 
 T = TypeVar("T")
 
@@ -16,7 +17,7 @@ class ModelWorker:
     """Runs functions one at a time, in order of arrival."""
 
     def __init__(self) -> None:
-        self._pool = ThreadPoolExecutor(1, "phoenix-model")
+        self._pool = named_pool(1, "phoenix-model")
 
     async def run(self, function: Callable[[], T]) -> T:
         """The function's result, or its exception. A cancelled wait does not stop the function."""

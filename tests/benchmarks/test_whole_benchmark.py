@@ -10,6 +10,7 @@ import time
 import pytest
 
 from benchmarks.whole import _knee, add_arguments, measure
+from benchmarks.whole.allocations import stage_kilobytes
 from benchmarks.whole.costs import Costs, processor_seconds
 from benchmarks.whole.load import Questions, ask_at_rate, ask_one_by_one
 from home_mixer.client import Feed, FeedError, scored_posts_query
@@ -91,6 +92,18 @@ def test_the_real_processes_answer_whole_feeds_under_load():
     assert {name.split(":")[0] for name in report.figures["milliseconds"]} == {
         "thunder", "phoenix", "ingester", "home-mixer",
     }  # fmt: skip
+    kinds = {name.split(": ")[1] for name in report.figures["milliseconds"]}
+    assert {"event loop", "store threads", "model's thread", "search threads"} <= kinds
+    assert "Hydrator" in report.figures["home-mixer's event loop by stage, CPU-ms"]
+
+
+def test_memory_is_said_by_stage():
+    """A stage that copies the whole table must show as the one that holds most."""
+    memory = stage_kilobytes(600)
+    most, left = memory["most held"], memory["left behind"]
+    assert most.keys() == left.keys() >= {"Source", "Hydrator", "Filter", "Scorer", "Selector"}
+    assert most["Hydrator"] > 100
+    assert all(most[stage] >= left[stage] for stage in most)
 
 
 def test_rates_that_cannot_be_offered_are_refused():

@@ -1,6 +1,8 @@
 """Operators see a report and a span per component; no observer can break a feed."""
 
+import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -104,3 +106,28 @@ def test_a_removed_candidate_keeps_the_columns_it_had(kit: Any, run: Any) -> Non
     assert ledger.removed_by.tolist() == ["", "", "Odd"]
     assert ledger.stage.tolist() == [Stage.SELECTOR, Stage.SELECTOR, Stage.FILTER]
     assert ledger.position.tolist() == [0, 1, -1]
+
+
+def test_a_stage_says_what_it_took_of_the_processor(kit: Any, run: Any) -> None:
+    """Waiting is no work: a slow store must not look like a busy event loop."""
+
+    def work(query: Any, table: Any) -> Any:
+        until_s = time.thread_time() + 0.02
+        while time.thread_time() < until_s:
+            pass
+        return table["id"] > 0
+
+    async def wait(query: Any) -> dict[str, float]:
+        await asyncio.sleep(3_600.0)
+        return {"taste": 1.0}
+
+    taste = kit.query_hydrator("Taste", writes={"taste"}, hydrate=wait)
+    taste.budget_ms = 1e8
+    pipeline = kit.pipeline(
+        query_hydrators=[taste],
+        filters=[kit.filter("Busy", reads={"id"}, keep=work)],
+        budget_ms=1e8,
+    )
+    cpu_ms = {stage.stage: stage.cpu_ms for stage in run(pipeline.execute(kit.Ask())).stages}
+    assert cpu_ms[Stage.FILTER] >= 20
+    assert 0 <= cpu_ms[Stage.QUERY_HYDRATOR] < 20
