@@ -15,7 +15,7 @@ from phoenix.evaluation.baselines.rates import Rates
 from phoenix.evaluation.baselines.suite import Answers
 from phoenix.evaluation.kuairand_data import ACTIONS, HISTORY_COLUMNS, Rows
 from phoenix.evaluation.paired import compare_primary, log_loss_estimate
-from phoenix.evaluation.reliability import calibration_error
+from phoenix.evaluation.reliability import CalibrationError, calibration_error
 
 PRIMARY_ACTION = "long_view"
 PRIMARY_LABELS = {
@@ -141,8 +141,7 @@ def _row_action(test: Rows, name: str, answers: Answers, index: int) -> dict[str
         row |= {
             "log_loss": loss.value,
             "log_loss_stderr": loss.stderr,
-            "ece": error.value,
-            "ece_stderr": error.stderr,
+            **_eces(error),
         }
     return {key: _finite(value) for key, value in row.items()}
 
@@ -156,16 +155,24 @@ def _ours(
     loss = log_loss_estimate(test.user_ids, labels, probabilities[:, index])
     found = {
         "log_loss_stderr": loss.stderr,
-        "ece": after.value,
-        "ece_stderr": after.stderr,
-        "ece_equal_width": after.equal_width,
-        "ece_by_chance": after.chance,
+        **_eces(after),
     }
     if raw is not None:
         before = calibration_error(test.user_ids, labels, raw[:, index])
         found["ece_uncalibrated"] = before.value
         found["log_loss_uncalibrated"] = metrics.log_loss(labels, raw[:, index])
     return {key: _finite(value) for key, value in found.items()}
+
+
+def _eces(error: CalibrationError) -> dict[str, float]:
+    """`ece` is that of bins of equal mass."""
+    return {
+        "ece": error.value,
+        "ece_stderr": error.stderr,
+        "ece_by_chance": error.chance,
+        "ece_equal_width": error.equal_width,
+        "ece_equal_width_by_chance": error.equal_width_chance,
+    }
 
 
 def _primary(

@@ -6,7 +6,14 @@ from typing import Any
 
 from phoenix.evaluation.kuairand_report import NAMES, OURS, PRIMARY_LABELS
 
-BASELINE_HEADER = f"{'action':<15}{'model':<23}{'AUC':>16}{'GAUC':>16}{'log loss':>18}{'ECE':>16}"
+BASELINE_HEADER = (
+    f"{'action':<15}{'model':<23}{'AUC':>16}{'GAUC':>16}{'log loss':>18}{'ECE':>8}{'chance':>8}"
+    f"{'of equal mass':>16}{'chance':>8}"
+)
+ECE_NOTE = (
+    "ECE: 15 bins of equal width (Guo et al. 2017), beside 15 of equal mass, which tell more of "
+    "rare actions; chance: what perfect probabilities would show on these rows"
+)
 
 
 def format_table(result: dict[str, Any]) -> str:
@@ -51,22 +58,21 @@ def _primaries(result: dict[str, Any]) -> list[str]:
 def _heads(actions: dict[str, Any]) -> list[str]:
     lines = [
         f"{'action':<14}{'AUC':>8}{'± s.e.':>9}{'u×i AUC':>9}{'GAUC':>9}{'± s.e.':>9}"
-        f"{'u×i GAUC':>10}{'log loss':>10}{'ECE raw':>9}{'ECE':>8}{'± s.e.':>9}{'chance':>8}"
-        f"{'positives':>11}"
+        f"{'u×i GAUC':>10}{'log loss':>10}{'ECE':>8}{'chance':>8}{'of equal mass':>16}"
+        f"{'chance':>8}{'positives':>11}"
     ]
     for name, row in actions.items():
         lines.append(
             f"{name:<14}{_number(row['auc']):>8}{_number(row['auc_stderr']):>9}"
             f"{_number(row['user_item_auc']):>9}{_number(row['gauc']):>9}"
             f"{_number(row['gauc_stderr']):>9}{_number(row.get('user_item_gauc')):>10}"
-            f"{_number(row['log_loss'], 5):>10}{_number(row.get('ece_uncalibrated')):>9}"
-            f"{_number(row.get('ece')):>8}{_number(row.get('ece_stderr')):>9}"
+            f"{_number(row['log_loss'], 5):>10}"
+            f"{_number(row.get('ece_equal_width')):>8}"
+            f"{_number(row.get('ece_equal_width_by_chance')):>8}"
+            f"{_pair(row.get('ece'), row.get('ece_stderr')):>16}"
             f"{_number(row.get('ece_by_chance')):>8}{row['positives']:>11,}"
         )
-    lines.append(
-        "ECE: 15 bins of equal mass; chance: what perfect probabilities would show on these rows"
-    )
-    return lines
+    return [*lines, ECE_NOTE]
 
 
 def _models(rows: list[dict[str, Any]]) -> list[str]:
@@ -84,7 +90,10 @@ def _models(rows: list[dict[str, Any]]) -> list[str]:
                 f"{_pair(found['auc'], found['auc_stderr']):>16}"
                 f"{_pair(found['gauc'], found['gauc_stderr']):>16}"
                 f"{_pair(found.get('log_loss'), found.get('log_loss_stderr'), 5):>18}"
+                f"{_number(found.get('ece_equal_width')):>8}"
+                f"{_number(found.get('ece_equal_width_by_chance')):>8}"
                 f"{_pair(found.get('ece'), found.get('ece_stderr')):>16}"
+                f"{_number(found.get('ece_by_chance')):>8}"
             )
     return lines
 

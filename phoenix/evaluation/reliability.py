@@ -2,10 +2,12 @@
 
     ECE = Σ_b n_b / N · |mean label of b − mean probability of b|
 
-over BINS bins of equal mass (the headline: as many rows in each) or of equal width. Naeini et al.,
-AAAI 2015. Chance alone makes it larger than 0: with n_b rows a bin's mean label is off by about
-√(p (1 − p) / n_b). `chance` is the ECE that perfect probabilities would show on as many rows, on
-average; an ECE near it is as good as can be measured. (Roelofs et al., AISTATS 2022, on this bias.)
+over BINS bins of equal width (equal parts of [0, 1], as in Guo et al., ICML 2017: what "ECE" says
+where nothing else is said) or of equal mass (as many rows in each, which sees a rare action's rows;
+Naeini et al., AAAI 2015). Chance alone makes both larger than 0: with n_b rows a bin's mean label
+is off by about √(p (1 − p) / n_b). `chance` is the ECE that perfect probabilities would show on as
+many rows, on average: nobody is reliably below it, and an ECE near it is as good as can be
+measured. (Roelofs et al., AISTATS 2022, on this bias.)
 
 N rows, B bins, U users.
 """
@@ -39,6 +41,7 @@ class CalibrationError(NamedTuple):
     stderr: float  # over users
     equal_width: float
     chance: float  # of perfect probabilities
+    equal_width_chance: float
 
 
 def equal_mass_bins(probabilities: ArrayLike, bins: int = BINS) -> NDArray[np.int64]:
@@ -73,8 +76,8 @@ def calibration_error(
     """ECE with the standard error of resampling users; nan without rows."""
     positive, values = _checked(labels, probabilities)
     if len(values) == 0:
-        return CalibrationError(math.nan, math.nan, math.nan, math.nan)
-    by_mass = equal_mass_bins(values, bins)
+        return CalibrationError(*[math.nan] * 5)
+    by_mass, by_width = equal_mass_bins(values, bins), equal_width_bins(values, bins)
     residuals = positive - values
     rng = np.random.default_rng(seed)
     drawn = [_ece(by_mass, residuals, weights) for weights in _user_weights(users, rng)]
@@ -82,8 +85,9 @@ def calibration_error(
     return CalibrationError(
         _ece(by_mass, residuals, everyone),
         float(np.std(drawn, ddof=1)),
-        _ece(equal_width_bins(values, bins), residuals, everyone),
+        _ece(by_width, residuals, everyone),
         _chance(by_mass, values),
+        _chance(by_width, values),
     )
 
 

@@ -87,6 +87,9 @@ def test_result_holds_what_is_promised(evaluated):
     shown = format_table(result)
     assert all(name in shown for name in kuairand_data.ACTIONS)
     assert f"{result['primary']:.4f}" in shown
+    measured = result["actions"]["click"]
+    for name in ("ece", "ece_by_chance", "ece_equal_width", "ece_equal_width_by_chance"):
+        assert f"{measured[name]:.4f}" in shown
 
 
 def test_the_trained_model_knows_more_than_nothing(evaluated):

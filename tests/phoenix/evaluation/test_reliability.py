@@ -29,6 +29,16 @@ def test_perfect_probabilities_show_the_error_of_chance(perfect):
     assert error.stderr == pytest.approx(np.std(drawn), rel=0.6)
 
 
+def test_each_binning_has_its_own_error_of_chance(perfect):
+    """Fewer bins hold rows where widths are equal, so chance weighs less there."""
+    rng = np.random.default_rng(2)
+    users, _, values = perfect
+    errors = [calibration_error(users, rng.random(ROWS) < values, values) for _ in range(40)]
+    by_width = [error.equal_width for error in errors]
+    assert np.mean(by_width) == pytest.approx(errors[0].equal_width_chance, rel=0.1)
+    assert errors[0].equal_width_chance < errors[0].chance
+
+
 def test_a_shift_is_the_error(perfect):
     """Probabilities that are .2 too high everywhere have an error of .2, in both binnings."""
     users, labels, probabilities = perfect
