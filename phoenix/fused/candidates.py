@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from concurrent.futures import ThreadPoolExecutor
 
 import jax
 import numpy as np
@@ -23,6 +22,7 @@ from phoenix.fused.layers import TILE_ROWS, Floats, Heads, Layers, Scratch, run_
 from phoenix.fused.packing import packed_seen, whole
 from phoenix.layers import ffn_width
 from phoenix.ranker import ContextCache
+from service_kit.interpreter import named_pool
 
 
 def runs_here(config: RankerConfig) -> bool:
@@ -37,7 +37,7 @@ class CandidateLayers:
     def __init__(self, config: RankerConfig, threads: int | None = None) -> None:
         self._config = config
         self._threads = threads or len(os.sched_getaffinity(0))
-        self._pool = ThreadPoolExecutor(max(1, self._threads - 1), "phoenix-layers")
+        self._pool = named_pool(max(1, self._threads - 1), "phoenix-layers")
         self._idle: deque[Scratch] = deque()
         wide = ffn_width(config.width, config.widening)
         self._heads = Heads(config.heads, config.kv_heads, config.key_size, wide)
