@@ -45,9 +45,9 @@ SET_SLOTS_MIN: Final = 64
 
 @helper
 def emptied(keys: Any, count: Any) -> Any:
-    """Empties as many slots of a set as ``count`` ids need, at most half full; their mask."""
+    """Empties as many slots of a set as ``count`` ids need, at most a quarter full; their mask."""
     slots = SET_SLOTS_MIN
-    while slots < 2 * count:
+    while slots < 4 * count:
         slots *= 2
     keys[:slots] = 0
     return slots - 1
@@ -166,7 +166,7 @@ def ask_for_entries(state: Any, slot: Any, videos: Any) -> None:
 @helper
 def ask_for_newest(state: Any, newest: Any) -> None:
     prefetch(state.entries, newest)
-    prefetch(state.entries, newest - 2)  # the cache line before, where that has few of them
+    prefetch(state.entries, newest - 3)  # the cache line before, unless that one is full
 
 
 @helper

@@ -14,7 +14,7 @@ from thunder.layout import AUTHOR_POSTS_MAX, ENTRY
 
 INPUT_LIST_MAX: Final = 10_000  # x-algorithm, MAX_INPUT_LIST_SIZE
 RESULTS_MAX: Final = 10_000  # results of one query
-SET_SLOTS: Final = 1 << 15  # holds INPUT_LIST_MAX ids less than a third full
+SET_SLOTS: Final = 1 << 16  # holds INPUT_LIST_MAX ids less than a quarter full
 FILTER_BITS: Final = 1 << 17  # 16 KB: of 1,000 excluded ids, one other id in 130 seems to be one
 SLICE: Final = 32  # authors whose reads are under way at once
 NEAR_PER_SEGMENT: Final = 32  # posts of a segment that are judged with those of others
