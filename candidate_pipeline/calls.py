@@ -129,15 +129,15 @@ def filter_call(wired: Wired[Filter[Any]], query: Any, table: CandidateTable) ->
     component, length = wired.component, len(table)
 
     def check(raw: object) -> Verdict:
-        if isinstance(component, MergingFilter) and isinstance(raw, tuple):
+        if wired.merges and isinstance(raw, tuple):
             mask, columns = raw if len(raw) == 2 else (raw, {})
             merged = _columns(wired, columns, table, required=frozenset())
             return Verdict(_kept(mask, length), merged)
         return Verdict(_kept(raw, length), {})
 
     def ask() -> object:
-        if isinstance(component, MergingFilter):
-            return component.merge(query, table)
+        if wired.merges:
+            return cast(MergingFilter[Any], component).merge(query, table)
         return component.keep(query, table)
 
     return Call(
@@ -191,7 +191,7 @@ def _named(
     wired: Wired[Any], raw: object, what: str, required: frozenset[str] | None = None
 ) -> dict[str, Any]:
     """The mapping that a component returned, if it holds what was declared and nothing else."""
-    if not isinstance(raw, Mapping):
+    if not isinstance(raw, dict | Mapping):
         raise BadOutputError(
             f"{wired.name} returned {type(raw).__name__}; it wants a mapping of {what}:"
             f" {', '.join(sorted(wired.declared))}"

@@ -43,6 +43,7 @@ class Wired(Generic[K]):
     required: frozenset[str]
     is_async: bool  # it may have to wait: async def, or on a thread
     has_gate: bool  # it has an `enable` of its own
+    merges: bool  # it is a MergingFilter
 
 
 def wire(stage: Stage, components: Sequence[K]) -> tuple[Wired[K], ...]:
@@ -210,6 +211,7 @@ def _wired(stage: Stage, component: K) -> Wired[K]:
         required=component.required_writes(),
         is_async=component.blocking or _is_async(component),
         has_gate=getattr(component.enable, "__func__", None) is not Component.enable,
+        merges=isinstance(component, MergingFilter),
     )
     if one.declared and isinstance(component, Filter) and not isinstance(component, MergingFilter):
         raise WiringError(

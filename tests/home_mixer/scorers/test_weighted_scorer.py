@@ -14,6 +14,7 @@ from home_mixer.scorers.weighted_scorer import (
     effective_weights,
     offset_scores,
     score_terms,
+    weighted_sums,
 )
 
 HOUR_S = 3_600
@@ -44,6 +45,18 @@ def naive_offset(s, params):
     if s < 0:
         return (s + params.negative_weights_sum) / params.weights_sum * 0.001
     return s + 0.001
+
+
+@given(data=st.data())
+def test_a_posts_sum_is_the_same_to_the_last_digit_whatever_stands_beside_it(
+    data, candidate_rows, make_table, make_query
+):
+    """Else a page could order two posts otherwise than the page before it."""
+    rows = data.draw(candidate_rows)
+    params = make_query().params
+    together = weighted_sums(make_table(*rows), params)
+    alone = [weighted_sums(make_table(row), params)[0] for row in rows]
+    assert together.tobytes() == np.array(alone, np.float64).tobytes()
 
 
 @given(data=st.data(), table_name=st.sampled_from(["x-2026-08", "x-2026-10"]))
