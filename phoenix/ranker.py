@@ -107,10 +107,18 @@ class Ranker:
         return self.score_rows(params["dense"], cache, rows, candidates)
 
     def begin(
-        self, params: Params, cache: ContextCache, candidates: CandidateInputs
+        self,
+        params: Params,
+        cache: ContextCache,
+        candidates: CandidateInputs,
+        post: Array,
+        author: Array,
     ) -> tuple[Array, Array]:
-        """`score` up to the layers: features [B, C, F] and what enters the first [B, C, D]."""
-        rows = self._candidate_rows(params, candidates)
+        """`score` up to the layers: features [B, C, F] and what enters the first [B, C, D].
+
+        Its rows of posts and authors [B, C, J, E] were gathered elsewhere.
+        """
+        rows = self._candidate_rows(params, candidates)._replace(post=post, author=author)
         begun: tuple[Array, Array] = self._begin(params["dense"], cache, rows, candidates)
         return begun
 

@@ -27,7 +27,7 @@ from numba.extending import intrinsic
 ROWS: Final = 14  # with two registers of columns: 28 sums, two right operands, one left, of 32
 LANES: Final = 16  # float32 in a register
 PANEL: Final = 2 * LANES
-_KERNEL_FILES: Final = ("instructions.py", "elementwise.py", "layers.py")
+_KERNEL_FILES: Final = ("instructions.py", "elementwise.py", "layers.py", "rows.py")
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}  # NaN and infinity keep their meaning
 _cgutils_untyped: Any = _cgutils
 _numba: Any = _config  # its names are made at run time

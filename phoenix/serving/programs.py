@@ -18,6 +18,7 @@ from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
 from phoenix.fused.candidates import CandidateLayers
+from phoenix.fused.rows import gathered
 from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
 from phoenix.retrieval import RetrievalModel
 from phoenix.serving.buckets import Shapes
@@ -85,9 +86,10 @@ def _score_jobs(
     """One viewer's score: one program, or what stands before the layers and what behind them."""
     if not is_fused:
         return [(partial(_score, ranker), (params, (cache,), candidates))]
-    begun = jax.eval_shape(ranker.begin, params, cache, candidates)
+    first = (params, cache, candidates, *_rows(params, candidates))
+    begun = jax.eval_shape(ranker.begin, *first)
     return [
-        (ranker.begin, (params, cache, candidates)),
+        (ranker.begin, first),
         (partial(_finish, ranker), (params, cache, candidates, *begun)),
     ]
 
@@ -99,11 +101,21 @@ def _joined(programs: Sequence[Program], layers: CandidateLayers | None) -> Prog
     begin, finish = programs
 
     def score(params: Params, caches: Sequence[ContextCache], candidates: CandidateInputs) -> Any:
-        features, hidden = begin(params, caches[0], candidates)
+        rows = _rows(params, candidates)
+        features, hidden = begin(params, caches[0], candidates, *rows)
         passed = layers.run(params[PACKED], caches[0], np.asarray(hidden)[0])
         return finish(params, caches[0], candidates, features, passed[None])
 
     return score
+
+
+def _rows(params: Params, candidates: CandidateInputs) -> tuple[Any, Any]:
+    """Of posts and authors, [1, C, J, E]."""
+    tables = params["tables"]
+    return (
+        gathered(tables["post"], candidates.post_hashes),
+        gathered(tables["author"], candidates.author_hashes),
+    )
 
 
 def _score(

@@ -18,6 +18,7 @@ from phoenix.fused import elementwise, instructions
 from phoenix.fused.candidates import CandidateLayers, runs_here
 from phoenix.fused.instructions import PANEL, ROWS, has_instructions, kernel, multiply_block
 from phoenix.fused.packing import halves, packed, packed_layers
+from phoenix.fused.rows import gathered
 from phoenix.layers import Block
 from phoenix.ranker import Ranker
 from phoenix.serving.loading import made_up_candidates, made_up_context
@@ -114,12 +115,27 @@ def test_begun_and_finished_is_the_whole_score() -> None:
     """A ranker that scores in two programs must answer what one program does."""
     model = Model()
     candidates = made_up_candidates(model.config, np.random.default_rng(1), 40)
-    features, hidden = model.ranker.begin(model.params, model.cache, candidates)
+    tables = model.params["tables"]
+    rows = (
+        gathered(tables["post"], candidates.post_hashes),
+        gathered(tables["author"], candidates.author_hashes),
+    )
+    features, hidden = model.ranker.begin(model.params, model.cache, candidates, *rows)
     passed = model.fused(np.asarray(hidden)[0])[None]
     found = model.ranker.finish(model.params, model.cache, candidates, features, passed)
     whole = model.ranker.score(model.params, model.cache, candidates)
     assert np.abs(np.exp(found.log_probs) - np.exp(whole.log_probs)).max() < 0.02
     assert np.abs(found.dwell_log - whole.dwell_log).max() < 0.1
+
+
+def test_rows_are_those_of_the_table() -> None:
+    """A candidate must be read with its own rows; one that is out of range must be seen."""
+    table = np.random.default_rng(0).standard_normal((9, 24)).astype(np.float32)
+    hashes = np.array([[[0, 8], [3, 3]], [[-1, 9], [7, 1]]], np.int32)
+    found = gathered(table, hashes)
+    assert np.isnan(found[1, 0]).all()
+    assert np.array_equal(found[0], table[hashes[0]])
+    assert np.array_equal(found[1, 1], table[hashes[1, 1]])
 
 
 def test_others_keep_their_programs() -> None:
