@@ -11,6 +11,7 @@ import numpy as np
 from candidate_pipeline.components import Hydrator
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
+from home_mixer.clients.columns import empty_texts
 from home_mixer.clients.protocols import ProfileStore
 from home_mixer.columns import UNKNOWN
 from home_mixer.id_sets import distinct
@@ -33,14 +34,17 @@ class AuthorInformationHydrator(Hydrator[ScoredPostsQuery]):
         self.budget_ms = budget_ms
 
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
-        both = np.concatenate([table["author_id"], table["reposted_user_id"]])
-        user_ids, rows = distinct(both)
+        reposting = table["reposted_user_id"].nonzero()[0]
+        reposted = table["reposted_user_id"].take(reposting)
+        user_ids, rows = distinct(np.concatenate([table["author_id"], reposted]))
         batch = await self._store.get_profiles(user_ids)
-        author, reposted = rows[: len(table)], rows[len(table) :]
+        author = rows[: len(table)]
         followers = np.where(batch.found, batch.followers_count, UNKNOWN)
+        reposted_names = empty_texts(len(table))
+        reposted_names[reposting] = batch.screen_name.take(rows[len(table) :])
         return {
-            "author_screen_name": batch.screen_name[author],
-            "author_verified": batch.verified[author],
-            "author_followers_count": followers[author],
-            "reposted_screen_name": batch.screen_name[reposted],
+            "author_screen_name": batch.screen_name.take(author),
+            "author_verified": batch.verified.take(author),
+            "author_followers_count": followers.take(author),
+            "reposted_screen_name": reposted_names,
         }

@@ -7,6 +7,8 @@ Deviation: the original shows it all.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from candidate_pipeline.components import FailurePolicy, Hydrator
@@ -14,7 +16,7 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.protocols import Ids, Mask, SocialGraphStore
-from home_mixer.id_sets import distinct
+from home_mixer.id_sets import Rows, distinct
 from home_mixer.last_known import BLOCKS_MAX, REASON_STALE, LastKnown, is_fresh
 from home_mixer.query import ScoredPostsQuery
 
@@ -41,35 +43,44 @@ class BlockedByHydrator(Hydrator[ScoredPostsQuery]):
         self.on_failure = on_failure
 
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
-        user_ids, rows = _everyone(table)
+        user_ids, mentions = _everyone(table)
         blocks = await self._store.blocks_viewer(query.viewer_id, user_ids)
         if self._last_known is not None:
             viewer = np.full(len(user_ids), query.viewer_id, np.uint64)
             self._last_known.remember(viewer, user_ids, {"blocks": blocks}, query.now_ms)
-        return _by_post(blocks, rows)
+        return _by_post(table, blocks, mentions)
 
     def fail_closed(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         """Everybody may be blocking, but those of whom the opposite was known a moment ago."""
         if self._last_known is None:
             return {"author_blocks_viewer": np.ones(len(table), np.bool_)}
-        user_ids, rows = _everyone(table)
+        user_ids, mentions = _everyone(table)
         viewer = np.full(len(user_ids), query.viewer_id, np.uint64)
         read_at_ms, known = self._last_known.recall(viewer, user_ids)
         fresh = is_fresh(read_at_ms, query.now_ms, self._stale_ms)
-        may_block = (~fresh | known["blocks"]) & (user_ids != 0)  # 0: nobody reposted or quoted
-        columns = _by_post(may_block, rows)
+        columns = _by_post(table, ~fresh | known["blocks"], mentions)
         if not fresh.any():
             return columns
         raise Degraded(REASON_STALE, columns)
 
 
-def _everyone(table: CandidateTable) -> tuple[Ids, AnyArray]:
-    """(distinct author ids, where each of the authors of each post is among them)."""
-    everyone = np.concatenate([table[name] for name in _AUTHORS])
-    user_ids, rows = distinct(everyone)
-    return user_ids, rows
+class _Mentions(NamedTuple):
+    """Every author of every post, M in all: the post's row, and which of the distinct authors."""
+
+    rows: Rows
+    authors: Rows
 
 
-def _by_post(blocks: Mask, rows: AnyArray) -> dict[str, AnyArray]:
-    by_author = blocks[rows].reshape(len(_AUTHORS), -1)
-    return {"author_blocks_viewer": np.logical_or.reduce(by_author, axis=0)}
+def _everyone(table: CandidateTable) -> tuple[Ids, _Mentions]:
+    """(distinct author ids, who is an author of which post). 0 is nobody: most posts have one."""
+    columns = [table[name] for name in _AUTHORS]
+    rows = [column.nonzero()[0] for column in columns]
+    mentioned = [column.take(here) for column, here in zip(columns, rows, strict=True)]
+    user_ids, authors = distinct(np.concatenate(mentioned))
+    return user_ids, _Mentions(np.concatenate(rows), authors)
+
+
+def _by_post(table: CandidateTable, blocks: Mask, mentions: _Mentions) -> dict[str, AnyArray]:
+    blocked = np.zeros(len(table), np.bool_)
+    blocked[mentions.rows[blocks.take(mentions.authors)]] = True
+    return {"author_blocks_viewer": blocked}
