@@ -236,5 +236,5 @@ def test_p4_caches_name_their_shapes(ranker: Ranker, ranker_params, ranker_confi
     assert cache.mask.shape == (batch, tokens)
     assert set(cache._fields) == {
         "layers", "mask", "author_hashes", "author_past", "profile", "tag_hashes", "durations",
-        "user_rates",
+        "user_rates", "wide",
     }  # fmt: skip
