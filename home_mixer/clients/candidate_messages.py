@@ -9,10 +9,12 @@ many message objects take. Glossary: C candidates.
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from service_kit.varints import write_varints
 
 UINT32_MAX: Final = 2**32 - 1
 _ID_BYTES, _MS_BYTES = 10, 5  # longest varints of uint64 and uint32
@@ -41,13 +43,5 @@ def candidate_bytes(
         (_VIDEO_TAG, _VIDEO_AT, video_ms.astype(np.uint64), _MS_BYTES),
     ):
         wire[:, at - 1] = tag
-        _write_varints(wire[:, at : at + size], values)
+        write_varints(wire[:, at : at + size], values)
     return wire.tobytes()
-
-
-def _write_varints(into: NDArray[np.uint8], values: NDArray[Any]) -> None:
-    """Seven bits a byte [C, bytes], lowest first; the highest bit of all but the last is set."""
-    last = into.shape[1] - 1
-    for place in range(last + 1):
-        into[:, place] = (values >> np.uint64(7 * place)).astype(np.uint8) | np.uint8(0x80)
-    into[:, last] &= 0x7F

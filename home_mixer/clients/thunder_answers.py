@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from home_mixer.clients.grpc_channel import Method
 from protos import thunder_pb2
+from service_kit.varints import PADDING, read_varints
 
 Request = thunder_pb2.GetInNetworkPostsRequest
 Response = thunder_pb2.GetInNetworkPostsResponse
@@ -30,7 +31,6 @@ _SERVICE = thunder_pb2.DESCRIPTOR.services_by_name["InNetworkPostsService"]
 _METHOD: Final = f"/{_SERVICE.full_name}/GetInNetworkPosts"
 _NAMES: Final = {field.number: field.name for field in LightPost.DESCRIPTOR.fields}
 FIELDS: Final = max(_NAMES) + 1  # row 0 is no field
-VARINT_BYTES_MAX: Final = 10
 
 _POSTS_TAG: Final = 8 * Response.POSTS_FIELD_NUMBER + 2
 _PARTIAL_TAG: Final = 8 * Response.PARTIAL_FIELD_NUMBER
@@ -73,7 +73,7 @@ def _decode_objects(message: bytes) -> InNetworkAnswer:
 def _decode_pairs(message: bytes) -> InNetworkAnswer | None:
     """None where the message is not a row of pairs, posts first."""
     size = len(message)
-    padded = np.frombuffer(message + _PADDING, np.uint8)
+    padded = np.frombuffer(message + PADDING, np.uint8)
     ends = np.flatnonzero(padded[:size] < 0x80) + 1  # behind each varint
     if ends.size == 0 or ends[-1] != size or ends.size % 2:
         return None
@@ -83,7 +83,7 @@ def _decode_pairs(message: bytes) -> InNetworkAnswer | None:
     begins[0], begins[1:] = 0, after[:-1]
     if (values_at - begins).max() > 1:
         return None
-    values = _varints(padded, values_at, after)
+    values = read_varints(padded, values_at, after)
     if values is None:
         return None
     return _gather(padded[begins], begins, after, values)
@@ -134,33 +134,6 @@ def _pairs_of_posts(
     return inside if inside <= after.size and after[inside - 1] == stops[-1] else None
 
 
-def _varints(
-    padded: NDArray[np.uint8], begins: NDArray[np.intp], after: NDArray[np.intp]
-) -> NDArray[np.uint64] | None:
-    """Values [P] of the varints at ``begins`` up to ``after``; None where one has more than 64
-    bits. Eight bytes are read at once, and their groups of seven bits pushed together."""
-    lengths = after - begins
-    windows: NDArray[np.uint64] = np.ndarray(padded.size - 7, "<u8", padded.data, strides=(1,))
-    x = windows.take(begins)
-    x &= _MASKS.take(lengths, mode="clip")
-    for low, high, shift in _PUSHES:
-        x = (x & low) | ((x & high) >> shift)
-    long = np.flatnonzero(lengths > 8)
-    if long.size == 0:
-        return x
-    at = begins[long]
-    x[long] |= (padded[at + 8] & 0x7F).astype(np.uint64) << np.uint64(56)
-    longest = np.flatnonzero(lengths > 9)
-    if longest.size == 0:
-        return x
-    last = padded[begins[longest] + 9]
-    if lengths.max() > VARINT_BYTES_MAX or last.max() > 1:
-        return None
-    x[longest] |= last.astype(np.uint64) << np.uint64(63)
-    return x
-
-
-_PADDING: Final = bytes(9)  # so that a window and two more bytes can be read behind any byte
 _ALL_BITS: Final = (1 << 64) - 1
 _UNKNOWN: Final = 255
 _BOOLEANS: Final = tuple(
@@ -178,17 +151,3 @@ def _rows_by_tag() -> NDArray[np.intp]:
 
 
 _ROWS: Final = _rows_by_tag()
-# Bits of a varint's first eight bytes by its length.
-_MASKS: Final = np.array(
-    [0x7F7F7F7F7F7F7F7F & ((1 << 8 * min(n, 8)) - 1) for n in range(VARINT_BYTES_MAX + 1)],
-    np.uint64,
-)
-# Groups of 7 bits in 8 become groups of 14 in 16, then of 28 in 32, then of 56 in 64.
-_PUSHES: Final = tuple(
-    (np.uint64(low), np.uint64(high), np.uint64(shift))
-    for low, high, shift in (
-        (0x007F007F007F007F, 0x7F007F007F007F00, 1),
-        (0x00003FFF00003FFF, 0x3FFF00003FFF0000, 2),
-        (0x000000000FFFFFFF, 0x0FFFFFFF00000000, 4),
-    )
-)

@@ -21,6 +21,7 @@ from phoenix.config import ModelConfig
 from phoenix.data.ages import post_ages_seconds
 from phoenix.data.history import HistoryBatch
 from phoenix.features import CandidateInputs, ContextInputs, candidate_inputs, context_inputs
+from phoenix.serving.candidate_columns import columns_of
 from phoenix.serving.limits import (
     CANDIDATES_MAX,
     EXCLUDED_AUTHORS_MAX,
@@ -127,9 +128,15 @@ def build_context(
 def build_candidates(
     config: ModelConfig, candidates: Sequence[pb.CandidatePost], surface: int, now_ms: int
 ) -> CandidateInputs:
-    """Model inputs [1, C, …] of a request's candidates. Raises BadRequestError for post id 0."""
-    post_ids = _unsigned([candidate.post_id for candidate in candidates])
-    author_ids = _unsigned([candidate.author_id for candidate in candidates])
+    """Model inputs [1, C, …] of candidates. Raises BadRequestError for post id 0."""
+    return candidates_of(config, columns_of(candidates), surface, now_ms)
+
+
+def candidates_of(
+    config: ModelConfig, columns: NDArray[np.uint64], surface: int, now_ms: int
+) -> CandidateInputs:
+    """The same from `candidate_columns` [3, C]."""
+    post_ids, author_ids, video_ms = columns
     if len(post_ids) and (post_ids.min() == 0 or post_ids.max() > ID_MAX):
         at = int(np.argmax((post_ids == 0) | (post_ids > ID_MAX)))
         raise BadRequestError(
@@ -144,9 +151,7 @@ def build_candidates(
             candidate_author_ids=author_ids.astype(np.int64)[None],
             candidate_surface=np.full(signed.shape, surface, np.int32),
             candidate_age_seconds=post_ages_seconds(signed[0], np.array(now_ms))[None],
-            candidate_duration_seconds=np.array(
-                [[candidate.video_duration_ms / 1000.0 for candidate in candidates]], np.float32
-            ),
+            candidate_duration_seconds=(video_ms / 1000.0).astype(np.float32)[None],
             at_ms=np.array([now_ms], np.int64),
         ),
     )

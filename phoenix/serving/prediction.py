@@ -12,10 +12,11 @@ from phoenix.features import CandidateInputs
 from phoenix.serving.batcher import ScoreBatcher
 from phoenix.serving.calls import Calls, NoModelError, NotFiniteError, RpcContext
 from phoenix.serving.canary import Canary
+from phoenix.serving.candidate_columns import candidate_columns
 from phoenix.serving.inputs import (
     Context,
-    build_candidates,
     build_context,
+    candidates_of,
     check_prediction,
     context_time_ms,
 )
@@ -108,7 +109,7 @@ class PredictionServicer(pb_grpc.PredictionServiceServicer):
             self._telemetry.skipped_history.inc(skipped)
         return (
             build_context(config, request.sequence, now_ms, self._context_step_ms),
-            build_candidates(config, request.candidates, request.product_surface, now_ms),
+            candidates_of(config, candidate_columns(request), request.product_surface, now_ms),
         )
 
     def _response(

@@ -1,12 +1,11 @@
 """RetrievalService: the posts of the live corpus that are nearest to a viewer."""
 
-import asyncio
-
 import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.index.search import SearchFilters, SearchRequest, SearchResult
 from phoenix.serving.calls import Calls, NoModelError, NotFiniteError, RpcContext
+from phoenix.serving.candidate_columns import retrieved_bytes
 from phoenix.serving.context_cache import ContextCache
 from phoenix.serving.follower import CorpusFollower, LiveRetrieval
 from phoenix.serving.inputs import Context, build_context, check_retrieval
@@ -66,7 +65,7 @@ class RetrievalServicer(pb_grpc.RetrievalServiceServicer):
         wanted = request.max_results or RETRIEVE_RESULTS_DEFAULT
         filters = filters_of(request)  # a millisecond for thousands of ids at most
         found = await self._searches.search(live.index, SearchRequest(vector, wanted, filters))
-        return await asyncio.to_thread(_response, live, found)
+        return _response(live, found)  # a tenth of a millisecond for a thousand
 
     def _context(self, live: LiveRetrieval, request: pb.RetrieveRequest) -> Context:
         now_ms = request.now_ms or self._clock.now_ms()
@@ -98,12 +97,9 @@ def filters_of(request: pb.RetrieveRequest) -> SearchFilters:
 
 
 def _response(live: LiveRetrieval, found: SearchResult) -> pb.RetrieveResponse:
-    columns = (found.post_ids.tolist(), found.author_ids.tolist(), found.scores.tolist())
-    return pb.RetrieveResponse(
-        posts=[
-            pb.RetrievedPost(post_id=post_id, author_id=author_id, score=score)
-            for post_id, author_id, score in zip(*columns, strict=True)
-        ],
+    response = pb.RetrieveResponse(
         model_version=live.model.version,
         index_size=len(live.index),
     )
+    response.MergeFromString(retrieved_bytes(found.post_ids, found.author_ids, found.scores))
+    return response
