@@ -30,6 +30,7 @@ from home_mixer.clients.phoenix_messages import SequenceMessages, product_surfac
 from home_mixer.columns import HEAD_COLUMNS
 from home_mixer.deadline import call_timeout_s
 from home_mixer.query import ScoredPostsQuery
+from home_mixer.scorers.final_score import Reals
 from home_mixer.scorers.head_columns import DWELL_TIME_COLUMN, PROBABILITY_COLUMNS
 from protos import phoenix_pb2
 from service_kit.clock import Clock
@@ -116,13 +117,7 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
     ) -> dict[str, AnyArray]:
         counts = [len(request.candidates) for request in requests]
         parts = [_heads(n, response) for n, response in zip(counts, responses, strict=True)]
-        names = dict.fromkeys(name for part in parts for name in part)
-        columns: dict[str, AnyArray] = {
-            name: np.concatenate(
-                [part.get(name, np.full(n, np.nan)) for n, part in zip(counts, parts, strict=True)]
-            )
-            for name in names
-        }
+        columns = dict(parts[0]) if len(parts) == 1 else _joined(counts, parts)
         total = sum(counts)
         ids = np.array([response.prediction_request_id for response in responses], np.uint64)
         columns["last_scored_at_ms"] = np.full(total, self._clock.now_ms(), np.int64)
@@ -151,7 +146,19 @@ def _spread(columns: dict[str, AnyArray], rows: AnyArray, count: int) -> dict[st
     return spread
 
 
-def _heads(count: int, response: Response) -> dict[str, NDArray[np.float64]]:
+def _joined(counts: Sequence[int], parts: Sequence[dict[str, Reals]]) -> dict[str, AnyArray]:
+    """Columns over all responses; NaN where a response's model does not have the head."""
+    names = dict.fromkeys(name for part in parts for name in part)
+    sized = list(zip(counts, parts, strict=True))
+    return {
+        name: np.concatenate(
+            [part[name] if name in part else np.full(n, np.nan) for n, part in sized]
+        )
+        for name in names
+    }
+
+
+def _heads(count: int, response: Response) -> dict[str, Reals]:
     """Head columns [count] of one response; ValueError when its sizes do not fit."""
     log_probs = np.array(response.log_probs, np.float64)
     dwell_seconds = np.array(response.dwell_seconds, np.float64)
@@ -160,9 +167,10 @@ def _heads(count: int, response: Response) -> dict[str, NDArray[np.float64]]:
             f"phoenix answered {log_probs.size} log-probabilities of {len(response.actions)} "
             f"actions and {dwell_seconds.size} dwell times for {count} candidates"
         )
-    probabilities = np.exp(log_probs.reshape(count, len(response.actions)))
+    by_action = log_probs.reshape(count, len(response.actions)).T
+    probabilities = np.exp(np.ascontiguousarray(by_action))  # what reads a column reads it whole
     heads = {
-        PROBABILITY_COLUMNS[action]: probabilities[:, at]
+        PROBABILITY_COLUMNS[action]: probabilities[at]
         for at, action in enumerate(response.actions)
         if action in PROBABILITY_COLUMNS  # an action of a newer list has no weight here
     }
