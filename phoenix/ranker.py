@@ -80,7 +80,7 @@ class Ranker:
     def __init__(self, config: RankerConfig) -> None:
         self.config = config
         transformed = hk.without_apply_rng(hk.multi_transform(lambda: _network(config)))
-        self._encode, self._score, self._begin, self._finish = transformed.apply
+        self._encode, self._score, self._begin, self._finish, self._open = transformed.apply
 
     def _template(self, *inputs: Any) -> RankerOutput:
         return _network(self.config)[0](*inputs)
@@ -96,9 +96,16 @@ class Ranker:
 
     def encode(self, params: Params, context: ContextInputs) -> ContextCache:
         """Any S up to `config.history_length`; the result does not depend on leading padding."""
-        rows = gather_context(params["tables"], context)
-        rows = rows._replace(wide=viewer_facts(self.config, params["tables"], context))
-        return self.encode_rows(params["dense"], rows, context)
+        return self.encode_rows(params["dense"], self._context_rows(params, context), context)
+
+    def open(self, params: Params, context: ContextInputs) -> tuple[Array, ContextCache]:
+        """`encode` without the layers: what enters the first [B, T, D], and a cache lacking them.
+
+        They are filled in elsewhere.
+        """
+        rows = self._context_rows(params, context)
+        opened: tuple[Array, ContextCache] = self._open(params["dense"], rows, context)
+        return opened
 
     def score(
         self, params: Params, cache: ContextCache, candidates: CandidateInputs
@@ -151,6 +158,10 @@ class Ranker:
         """`score` on embeddings that were gathered elsewhere."""
         output: RankerOutput = self._score(dense, cache, rows, candidates)
         return output
+
+    def _context_rows(self, params: Params, context: ContextInputs) -> ContextRows:
+        rows = gather_context(params["tables"], context)
+        return rows._replace(wide=viewer_facts(self.config, params["tables"], context))
 
     def _candidate_rows(self, params: Params, candidates: CandidateInputs) -> CandidateRows:
         rows = gather_candidates(params["tables"], candidates)
@@ -237,11 +248,22 @@ class _RankerNetwork(hk.Module):
             layers.append(keys_values)
         layers.append(self._blocks[-1].keys_values(hidden, positions))
         stacked = KeysValues(*(jnp.stack(arrays) for arrays in zip(*layers, strict=True)))
+        return self._cache(stacked, mask, rows, inputs)
+
+    def open(self, rows: ContextRows, inputs: ContextInputs) -> tuple[Array, ContextCache]:
+        hidden = self._tokens.context(rows, inputs)
+        mask = context_mask(jnp.asarray(inputs.history_mask))
+        nothing = KeysValues(jnp.zeros(0), jnp.zeros(0))
+        return hidden, self._cache(nothing, mask, rows, inputs)
+
+    def _cache(
+        self, layers: KeysValues, mask: Array, rows: ContextRows, inputs: ContextInputs
+    ) -> ContextCache:
         past = event_facts(inputs, self._config.dwell_scale_seconds)
         profile = self._profile(rows, past, jnp.asarray(inputs.history_mask))
         authors = jnp.asarray(inputs.history_author_hashes)
         kept = _kept(rows, inputs)
-        return ContextCache(stacked, mask, authors, past, profile, *kept)
+        return ContextCache(layers, mask, authors, past, profile, *kept)
 
     def score(
         self, cache: ContextCache, rows: CandidateRows, inputs: CandidateInputs
@@ -343,7 +365,7 @@ def _kept(rows: ContextRows, inputs: ContextInputs) -> tuple[Array, Array, Array
 
 def _network(
     config: RankerConfig,
-) -> tuple[Callable[..., RankerOutput], tuple[Callable[..., ContextCache], Any, Any, Any]]:
+) -> tuple[Callable[..., RankerOutput], tuple[Callable[..., Any], ...]]:
     network = _RankerNetwork(config)
 
     def template(
@@ -354,4 +376,5 @@ def _network(
     ) -> RankerOutput:
         return network.score(network.encode(context_rows, context), candidate_rows, candidates)
 
-    return template, (network.encode, network.score, network.features, network.finish)
+    parts = (network.encode, network.score, network.features, network.finish, network.open)
+    return template, parts

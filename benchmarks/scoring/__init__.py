@@ -78,7 +78,7 @@ def _measured(
     several = {name: partial(_several, turn) for name, turn in turns.items()}
     taken = take_turns(several, repeats, most={"full, eager bfloat16": EAGER_TURNS})
     seconds = {name: [value / RUNS_A_TURN for value in taken[name]] for name in taken}
-    figures = _figures(score_work(config, size), seconds, side)
+    figures = _figures(score_work(config, size, contest.seen), seconds, side)
     timings = {name: Timing.of(values) for name, values in seconds.items()}
     return timings, figures | {"difference of probability": errors}
 

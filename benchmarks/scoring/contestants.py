@@ -49,6 +49,11 @@ class Contest:
         self._tokens = jax.jit(self._made_tokens())
         self._jitted = {dtype: jax.jit(partial(self._full, dtype=dtype)) for dtype in DTYPES}
 
+    @property
+    def seen(self) -> int:
+        """Tokens of the context that are there."""
+        return 1 + int(np.sum(self._context.history_mask))
+
     def probabilities(self) -> dict[str, np.ndarray[Any, Any]]:
         """[C, A] of every contestant."""
         found = {f"full, {dtype}": np.asarray(self._run_full(dtype)) for dtype in DTYPES}

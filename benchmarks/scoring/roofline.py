@@ -28,9 +28,12 @@ class Work:
         return (self.weights + self.cached) * BYTES[dtype] + self.others_bytes
 
 
-def score_work(config: RankerConfig, candidates: int) -> Work:
-    """Matrix products alone: norms, softmax and features are time but no count."""
-    c, tokens = config, 1 + config.history_length
+def score_work(config: RankerConfig, candidates: int, seen: int | None = None) -> Work:
+    """Matrix products alone: norms, softmax and features are time but no count.
+
+    `seen` of the context's tokens are there (default: all); what the rest would take is no work.
+    """
+    c, tokens = config, 1 + config.history_length if seen is None else seen
     wide = ffn_width(c.width, c.widening)
     layer = c.width * (2 * c.heads + 2 * c.kv_heads) * c.key_size + 3 * c.width * wide
     attention = 2 * c.heads * c.key_size * (tokens + 1)

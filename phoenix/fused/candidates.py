@@ -67,7 +67,7 @@ class CandidateLayers:
             return empty_scratch(self._config, self._heads)
 
 
-def empty_scratch(config: RankerConfig, heads: Heads) -> Scratch:
+def empty_scratch(config: RankerConfig, heads: Heads, rows: int = TILE_ROWS) -> Scratch:
     """Zeros: rows that are not real go through the products as well."""
     every = heads.heads * heads.key_size
     joined = every + 2 * heads.groups * heads.key_size
@@ -75,13 +75,13 @@ def empty_scratch(config: RankerConfig, heads: Heads) -> Scratch:
     widest = whole(max(config.width, every, heads.ffn_width))
 
     def floats(*columns: int) -> Floats:
-        return np.zeros((TILE_ROWS, *columns), np.float32)
+        return np.zeros((rows, *columns), np.float32)
 
     return Scratch(
         hidden=floats(config.width),
-        operand=np.zeros((TILE_ROWS, widest), np.uint16),
-        query=np.zeros((TILE_ROWS, whole(max(config.width, every))), np.uint16),
-        weights=np.zeros((TILE_ROWS, tokens), np.uint16),
+        operand=np.zeros((rows, widest), np.uint16),
+        query=np.zeros((rows, whole(max(config.width, every))), np.uint16),
+        weights=np.zeros((rows, tokens), np.uint16),
         projected=floats(whole(max(joined, config.width))),
         scores=floats(tokens),
         mixed=floats(whole(heads.key_size)),

@@ -9,7 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from phoenix.fused.instructions import LANES, PANEL, bfloat16, helper, nearest, power_of_two
+from phoenix.fused.instructions import (
+    LANES,
+    PANEL,
+    bfloat16,
+    helper,
+    nearest,
+    power_of_two,
+    widened,
+)
 
 _F = np.float32
 _ZERO, _ONE, _TWO = _F(0), _F(1), _F(2)
@@ -109,22 +117,42 @@ def weigh_own(scores: Any, scale: Any, totals: Any, inverse: Any) -> None:
 
 
 @helper
-def weigh(scores: Any, seen: int, scale: Any, weights: Any, totals: Any, count: int) -> None:
-    """Weights of the first `seen` scores → bfloat16, zeros behind; their sums → [R].
+def weigh(
+    scores: Any, seen: int, first: int, scale: Any, weights: Any, totals: Any, count: int
+) -> None:
+    """Weights of the scores → bfloat16, zeros behind; their sums → [R].
 
-    In whole registers: a loop's last few would be taken one by one.
+    The first row sees the first `first` of them, each one more, and none more than `seen`. In
+    whole registers: a loop's last few would be taken one by one.
     """
     registers = (seen + LANES - 1) // LANES
     for r in range(count):
-        total = _ZERO
+        total, visible = _ZERO, np.uint64(min(seen, first + r))
         for register in range(registers):
             for lane in range(LANES):
                 t = place(register * LANES, lane)
                 weight = capped_exponential(scores[r, t] * scale)
-                weight = weight if t < np.uint64(seen) else _ZERO
-                total += weight
-                weights[r, t] = bfloat16(weight)
+                weight = weight if t < visible else _ZERO
+                short = bfloat16(weight)
+                total += widened(short)  # what is multiplied, so that the sums' rounding cancels
+                weights[r, t] = short
         totals[r] = total
+
+
+@helper
+def rotate(x: Any, vectors: int, size: int, turns: Any, tokens: Any, count: int) -> None:
+    """Rotary embedding of the first `vectors` · `size` columns, by turns [T, cosine or sine, K/2]
+    at each row's token; pairs are (i, i + K/2)."""
+    half = size // 2
+    for r in range(count):
+        token = np.uint64(tokens[r])
+        for vector in range(vectors):
+            for i in range(half):
+                one, other = place(vector * size, i), place(vector * size + half, i)
+                a, b = x[r, one], x[r, other]
+                cosine, sine = turns[token, 0, i], turns[token, 1, i]
+                x[r, one] = a * cosine - b * sine
+                x[r, other] = b * cosine + a * sine
 
 
 @helper

@@ -225,6 +225,19 @@ def _type_power_of_two(typingctx, n):  # type: ignore[no-untyped-def]
 power_of_two: Any = intrinsic(_type_power_of_two)
 
 
+def _type_widened(typingctx, x):  # type: ignore[no-untyped-def]
+    """The float32 of a bfloat16 number."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        bits = builder.shl(builder.zext(values[0], _INT), ir.Constant(_INT, 16))
+        return builder.bitcast(bits, _FLOAT)
+
+    return types.float32(types.uint16), code
+
+
+widened: Any = intrinsic(_type_widened)
+
+
 def _type_bfloat16(typingctx, x):  # type: ignore[no-untyped-def]
     """The nearest bfloat16 of a finite float32, ties to even, as uint16."""
 

@@ -17,6 +17,7 @@ from phoenix.fused.elementwise import (
     normed,
     own_scores,
     place,
+    rotate,
     rounded,
     weigh,
     weigh_own,
@@ -97,7 +98,13 @@ def run_tiles(
             for i in range(width):
                 scratch.hidden[r, i] = hidden[start + r, i]
         for layer in range(layers.norms.shape[0]):
-            _attend(layers, layer, heads, context, scratch, count)
+            _project(layers, layer, heads, scratch, count)
+            rounded(scratch.projected, heads.heads * heads.key_size, scratch.query, count)
+            for head in range(heads.heads):
+                _weigh_head(layer, head, heads, context, context.seen, scratch, count)
+                _weigh_own(head, heads, scratch, count)
+                _mix_head(layer, head, heads, context, scratch, count)
+            _write(layers, layer, heads, scratch, count)
             _feed_forward(layers, layer, heads, scratch, count)
         for r in range(count):
             for i in range(width):
@@ -105,48 +112,56 @@ def run_tiles(
 
 
 @helper
-def _attend(
-    layers: Layers, layer: int, heads: Heads, context: Context, scratch: Scratch, count: int
-) -> None:
-    width, size = scratch.hidden.shape[1], heads.key_size
-    joined = (heads.heads + 2 * heads.groups) * size
+def _project(layers: Layers, layer: int, heads: Heads, scratch: Scratch, count: int) -> None:
+    """Queries, keys and values of the hidden rows, side by side."""
+    joined = (heads.heads + 2 * heads.groups) * heads.key_size
     normed(scratch.hidden, layers.norms, layer, 0, scratch.operand, count)
     _product(
-        scratch.operand, 0, layers.inputs, layer * layers.inputs.shape[1], width, joined,
-        scratch.projected, count,
+        scratch.operand, 0, layers.inputs, layer * layers.inputs.shape[1],
+        scratch.hidden.shape[1], joined, scratch.projected, count,
     )  # fmt: skip
-    rounded(scratch.projected, heads.heads * size, scratch.query, count)
-    for head in range(heads.heads):
-        _attend_head(layer, head, heads, context, scratch, count)
-    _product(
-        scratch.operand, 0, layers.output, layer * layers.output.shape[1], heads.heads * size,
-        width, scratch.projected, count,
-    )  # fmt: skip
-    add_normed(scratch.hidden, scratch.projected, layers.norms, layer, 1, count)
 
 
 @helper
-def _attend_head(
+def _weigh_head(
+    layer: int, head: int, heads: Heads, context: Context, first: int, scratch: Scratch, count: int
+) -> None:
+    """Weights of the context's tokens; see `weigh` for `first`."""
+    size, group = heads.key_size, head // (heads.heads // heads.groups)
+    at = (layer * heads.groups + group) * context.keys.shape[2]
+    scale = _F(1) / np.sqrt(_F(size))
+    _product(
+        scratch.query, head * size, context.keys, at, size, context.seen, scratch.scores, count
+    )
+    weigh(scratch.scores, context.seen, first, scale, scratch.weights, scratch.totals, count)
+
+
+@helper
+def _weigh_own(head: int, heads: Heads, scratch: Scratch, count: int) -> None:
+    size, group = heads.key_size, head // (heads.heads // heads.groups)
+    key = (heads.heads + group) * size
+    own_scores(scratch.projected, head * size, key, size, scratch.own, count)
+    weigh_own(scratch.own, _F(1) / np.sqrt(_F(size)), scratch.totals, scratch.inverse)
+
+
+@helper
+def _mix_head(
     layer: int, head: int, heads: Heads, context: Context, scratch: Scratch, count: int
 ) -> None:
-    size, seen = heads.key_size, context.seen
-    group = head // (heads.heads // heads.groups)
-    which = layer * heads.groups + group
-    scale = _F(1) / np.sqrt(_F(size))
-    key = (heads.heads + group) * size
-    value = key + heads.groups * size
+    size, group = heads.key_size, head // (heads.heads // heads.groups)
+    at = (layer * heads.groups + group) * context.values.shape[2]
+    _product(scratch.weights, 0, context.values, at, context.seen, size, scratch.mixed, count)
+    _mix(scratch, head * size, (heads.heads + heads.groups + group) * size, size, count)
+
+
+@helper
+def _write(layers: Layers, layer: int, heads: Heads, scratch: Scratch, count: int) -> None:
+    """What attention adds to the hidden rows."""
     _product(
-        scratch.query, head * size, context.keys, which * context.keys.shape[2], size, seen,
-        scratch.scores, count,
+        scratch.operand, 0, layers.output, layer * layers.output.shape[1],
+        heads.heads * heads.key_size, scratch.hidden.shape[1], scratch.projected, count,
     )  # fmt: skip
-    weigh(scratch.scores, seen, scale, scratch.weights, scratch.totals, count)
-    own_scores(scratch.projected, head * size, key, size, scratch.own, count)
-    weigh_own(scratch.own, scale, scratch.totals, scratch.inverse)
-    _product(
-        scratch.weights, 0, context.values, which * context.values.shape[2], seen, size,
-        scratch.mixed, count,
-    )  # fmt: skip
-    _mix(scratch, head * size, value, size, count)
+    add_normed(scratch.hidden, scratch.projected, layers.norms, layer, 1, count)
 
 
 @helper
@@ -208,17 +223,80 @@ def pack_context(
     packed_values: Halves,
 ) -> None:
     """Keys [L, G, K, T] and values [L, G, T, K] of tokens `seen` → `Context`'s, which are zeros."""
-    layers, groups, size, _ = keys.shape
+    for layer in range(keys.shape[0]):
+        pack_layer(keys, values, layer, seen, packed_keys, packed_values)
+
+
+@helper
+def pack_layer(
+    keys: Halves, values: Halves, layer: int, seen: Any, packed_keys: Halves, packed_values: Halves
+) -> None:
+    """One of `pack_context`'s."""
+    _, groups, size, _ = keys.shape
     key_panel, value_panel = _pairs(size) * 2 * PANEL, _pairs(len(seen)) * 2 * PANEL
-    for layer in range(layers):
-        for group in range(groups):
-            for column in range(len(seen)):
-                token = seen[column]
-                start = column // PANEL * key_panel + column % PANEL * 2
-                for k in range(size):
-                    at = start + k // 2 * (2 * PANEL) + k % 2
-                    packed_keys[layer, group, at] = keys[layer, group, k, token]
-                start = column // 2 * (2 * PANEL) + column % 2
-                for k in range(size):
-                    at = start + k // PANEL * value_panel + k % PANEL * 2
-                    packed_values[layer, group, at] = values[layer, group, token, k]
+    for group in range(groups):
+        for column in range(len(seen)):
+            token = seen[column]
+            start = column // PANEL * key_panel + column % PANEL * 2
+            for k in range(size):
+                at = start + k // 2 * (2 * PANEL) + k % 2
+                packed_keys[layer, group, at] = keys[layer, group, k, token]
+            start = column // 2 * (2 * PANEL) + column % 2
+            for k in range(size):
+                at = start + k // PANEL * value_panel + k % PANEL * 2
+                packed_values[layer, group, at] = values[layer, group, token, k]
+
+
+@kernel
+def run_context(
+    hidden: Floats,
+    seen: NDArray[np.int64],
+    turns: Floats,
+    layers: Layers,
+    heads: Heads,
+    is_causal: bool,
+    keys: Halves,
+    values: Halves,
+    context: Context,
+    scratch: Scratch,
+) -> None:
+    """Context tokens [T, D] → keys [L, G, K, T] and values [L, G, T, K] of those `seen` [S].
+
+    `turns` [T, 2, K / 2] are cosines and sines of the tokens' rotations. On one thread: there are
+    few tokens, and each waits for all others in every layer. `context` is room for packed ones.
+    """
+    count, size, every = len(seen), heads.key_size, layers.norms.shape[0]
+    first = 1 if is_causal else count
+    for r in range(count):
+        for i in range(hidden.shape[1]):
+            scratch.hidden[r, i] = hidden[seen[r], i]
+    for layer in range(every):
+        _project(layers, layer, heads, scratch, count)
+        rotate(scratch.projected, heads.heads + heads.groups, size, turns, seen, count)
+        _keep(layer, heads, seen, scratch, keys, values)
+        if layer == every - 1:
+            return
+        pack_layer(keys, values, layer, seen, context.keys, context.values)
+        rounded(scratch.projected, heads.heads * size, scratch.query, count)
+        for head in range(heads.heads):
+            _weigh_head(layer, head, heads, context, first, scratch, count)
+            for r in range(count):
+                scratch.own[r], scratch.inverse[r] = _F(0), _F(1) / scratch.totals[r]
+            _mix_head(layer, head, heads, context, scratch, count)
+        _write(layers, layer, heads, scratch, count)
+        _feed_forward(layers, layer, heads, scratch, count)
+
+
+@helper
+def _keep(
+    layer: int, heads: Heads, seen: Any, scratch: Scratch, keys: Halves, values: Halves
+) -> None:
+    """Projected keys and values, in bfloat16."""
+    size = heads.key_size
+    for r in range(len(seen)):
+        for group in range(heads.groups):
+            key = (heads.heads + group) * size
+            value = key + heads.groups * size
+            for k in range(size):
+                keys[layer, group, k, seen[r]] = bfloat16(scratch.projected[r, place(key, k)])
+                values[layer, group, seen[r], k] = bfloat16(scratch.projected[r, place(value, k)])

@@ -43,10 +43,18 @@ def packed_seen(cache: ContextCache) -> Context:
     keys, values = (halves(array)[:, 0] for array in cache.layers)
     seen = np.flatnonzero(np.asarray(cache.mask)[0])
     layers, groups, size, _ = keys.shape
-    packed_keys = np.zeros((layers, groups, _length(size, len(seen))), np.uint16)
-    packed_values = np.zeros((layers, groups, _length(len(seen), size)), np.uint16)
-    pack_context(keys, values, seen, packed_keys, packed_values)
-    return Context(packed_keys, packed_values, len(seen))
+    context = room(layers, groups, size, len(seen))
+    pack_context(keys, values, seen, context.keys, context.values)
+    return context
+
+
+def room(layers: int, groups: int, size: int, seen: int) -> Context:
+    """For so many tokens, all zeros."""
+    return Context(
+        np.zeros((layers, groups, _length(size, seen)), np.uint16),
+        np.zeros((layers, groups, _length(seen, size)), np.uint16),
+        seen,
+    )
 
 
 def packed(matrix: Halves) -> Halves:

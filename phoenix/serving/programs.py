@@ -18,6 +18,7 @@ from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
 from phoenix.fused.candidates import CandidateLayers
+from phoenix.fused.context import ContextLayers
 from phoenix.fused.rows import gathered
 from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
 from phoenix.retrieval import RetrievalModel
@@ -61,7 +62,7 @@ def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> Rank
     params = _of_xla(params)
     context = dummy_context(config, 1, config.history_length)
     cache = jax.eval_shape(ranker.encode, params, context)
-    jobs: list[Job] = [(ranker.encode, (params, context))]
+    jobs: list[Job] = [(ranker.open if is_fused else ranker.encode, (params, context))]
     parts = []
     for bucket in shapes.candidate_buckets:
         candidates = dummy_candidates(config, 1, bucket)
@@ -71,6 +72,7 @@ def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> Rank
     caches, candidates = (cache,) * merged[0], dummy_candidates(config, *merged)
     jobs.append((partial(_score, ranker), (params, caches, candidates)))
     encode, *scores, last = map(_only_of_xla, _compile_all(jobs))
+    encode = _filled(encode, ContextLayers(config)) if is_fused else encode
     layers = CandidateLayers(config) if is_fused else None
     found = iter(scores)
     score = {
@@ -78,6 +80,19 @@ def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> Rank
         for bucket, part in zip(shapes.candidate_buckets, parts, strict=True)
     }
     return RankerPrograms(config, shapes, encode, score | {merged: last})
+
+
+def _filled(opened: Program, layers: ContextLayers) -> Program:
+    """(params, inputs) → a whole cache, of `Ranker.open` and the layers."""
+
+    def encode(params: Params, inputs: ContextInputs) -> ContextCache:
+        hidden, cache = opened(params, inputs)
+        mask = np.concatenate([[True], np.asarray(inputs.history_mask)[0]])
+        found = layers.run(params[PACKED], np.asarray(hidden)[0], mask)
+        filled: ContextCache = cache._replace(layers=found)
+        return filled
+
+    return encode
 
 
 def _score_jobs(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from typing import Any
 
 import haiku as hk
 import jax
@@ -16,6 +17,7 @@ from phoenix.attention import KeysValues
 from phoenix.config import ranker_preset
 from phoenix.fused import elementwise, instructions
 from phoenix.fused.candidates import CandidateLayers, runs_here
+from phoenix.fused.context import ContextLayers
 from phoenix.fused.instructions import PANEL, ROWS, has_instructions, kernel, multiply_block
 from phoenix.fused.packing import halves, packed, packed_layers
 from phoenix.fused.rows import gathered
@@ -36,7 +38,7 @@ SHAPES = {
 class Model:
     """A small ranker in bfloat16 with parameters that speak, and one viewer's context."""
 
-    def __init__(self, history: int = 21, **sizes: int) -> None:
+    def __init__(self, history: int = 21, **sizes: Any) -> None:
         self.config = ranker_preset("nano", history_length=21, compute_dtype="bfloat16", **sizes)
         self.ranker = Ranker(self.config)
         rng = np.random.default_rng(7)
@@ -47,7 +49,8 @@ class Model:
         self.params = {"dense": shaken, "tables": fresh["tables"]}
         context = made_up_context(self.config, rng)
         mask = np.arange(21)[None] >= 21 - history
-        self.cache = self.ranker.encode(self.params, context._replace(history_mask=mask))
+        self.context = context._replace(history_mask=mask)
+        self.cache = self.ranker.encode(self.params, self.context)
         self.layers = packed_layers(self.config, shaken)
 
     def hidden(self, count: int) -> np.ndarray:
@@ -90,6 +93,27 @@ def test_layers_are_those_of_the_model(sizes: dict[str, int], history: int) -> N
     error, unavoidable = (np.sqrt(np.mean((x - exact) ** 2)) for x in (fused, rounded))
     assert 0 < error <= 1.2 * unavoidable
     assert np.abs(fused - exact).max() <= 0.05 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)
+@pytest.mark.parametrize("history", [0, 8, 21])
+def test_contexts_are_those_of_the_model(sizes: dict[str, int], history: int, causal: bool) -> None:
+    """Candidates must read the viewer's history as the model encodes it, masks and all."""
+    model = Model(history, causal=causal, **sizes)
+    hidden, cache = model.ranker.open(model.params, model.context)
+    mask = np.asarray(cache.mask)[0]
+    found = ContextLayers(model.config).run(model.layers, np.asarray(hidden)[0], mask)
+    exact = Ranker(replace(model.config, compute_dtype="float32"))
+    for fused, brief, true in zip(
+        found, model.cache.layers, exact.encode(model.params, model.context).layers, strict=True
+    ):
+        axis = 4 if true.shape[3] == model.config.key_size else 3
+        ours, theirs, truth = (
+            np.compress(mask, np.asarray(x, np.float32), axis=axis) for x in (fused, brief, true)
+        )
+        error, unavoidable = (np.sqrt(np.mean((x - truth) ** 2)) for x in (ours, theirs))
+        assert 0 < error <= 1.2 * unavoidable
 
 
 @pytest.mark.parametrize("count", [1, ROWS, ROWS + 1, 6 * ROWS + 5])

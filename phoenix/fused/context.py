@@ -1,0 +1,68 @@
+"""The layers of a ranker over one viewer's context: the keys and values that candidates read.
+
+Only tokens that are there pass them; the others' keys and values are zeros, which nobody sees.
+
+Glossary as in `phoenix.fused.layers`; T context tokens.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+import jax
+import jax.numpy as jnp
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix.attention import KeysValues
+from phoenix.config import RankerConfig
+from phoenix.fused.candidates import empty_scratch
+from phoenix.fused.instructions import ROWS
+from phoenix.fused.layers import Floats, Heads, Layers, Scratch, run_context
+from phoenix.fused.packing import room
+from phoenix.layers import ffn_width, rotate
+from phoenix.ranker import context_positions
+
+
+class ContextLayers:
+    """Safe to call from several threads at once; a call runs on its caller's."""
+
+    def __init__(self, config: RankerConfig) -> None:
+        self._config = config
+        self._idle: deque[Scratch] = deque()
+        self._turns = _turns(config)
+        wide = ffn_width(config.width, config.widening)
+        self._heads = Heads(config.heads, config.kv_heads, config.key_size, wide)
+
+    def run(self, layers: Layers, hidden: Floats, mask: NDArray[np.bool_]) -> KeysValues:
+        """Tokens [T, D] and which are there [T] → all layers' keys [L, 1, G, K, T] and values."""
+        c, tokens = self._config, len(hidden)
+        seen = np.flatnonzero(mask)
+        keys = np.zeros((c.layers, c.kv_heads, c.key_size, tokens), np.uint16)
+        values = np.zeros((c.layers, c.kv_heads, tokens, c.key_size), np.uint16)
+        context = room(c.layers, c.kv_heads, c.key_size, len(seen))
+        scratch = self._scratch()
+        run_context(
+            hidden, seen, self._turns, layers, self._heads, c.causal, keys, values, context, scratch
+        )
+        self._idle.append(scratch)
+        kept = (array[:, None].view(ml_dtypes.bfloat16) for array in (keys, values))
+        found: KeysValues = jax.device_put(KeysValues(*kept))
+        return found
+
+    def _scratch(self) -> Scratch:
+        try:
+            return self._idle.pop()
+        except IndexError:
+            rows = -(-(1 + self._config.history_length) // ROWS) * ROWS
+            return empty_scratch(self._config, self._heads, rows)
+
+
+def _turns(config: RankerConfig) -> Floats:
+    """[T, 2, K / 2]: what `rotate` makes of ones beside zeros, which are cosines and sines."""
+    positions = context_positions(config.history_length, config.history_length)
+    half = config.key_size // 2
+    unit = jnp.concatenate([jnp.ones(half), jnp.zeros(half)])
+    turned = rotate(jnp.broadcast_to(unit, (1, len(positions), 1, 2 * half)), positions)
+    return np.asarray(turned).reshape(len(positions), 2, half)
