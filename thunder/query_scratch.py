@@ -70,16 +70,16 @@ class Scratch(NamedTuple):
 
 
 class Limits(NamedTuple):
-    """What one query asks for; all numbers int64 but the viewer (uint64)."""
+    """What one query asks for."""
 
     viewer_id: np.uint64
-    now_ms: np.int64
-    cutoff_ms: np.int64  # posts created before are gone
-    status_cutoff_ms: np.int64  # statuses of posts not in the store before are forgotten
-    originals_max: np.int64  # per author
-    secondary_max: np.int64
-    videos_max: np.int64
-    results_max: np.int64
+    now_ms: int
+    cutoff_ms: int  # posts created before are gone
+    status_cutoff_ms: int  # statuses of posts not in the store before are forgotten
+    originals_max: int  # per author
+    secondary_max: int
+    videos_max: int
+    results_max: int
 
 
 def new_scratch() -> Scratch:

@@ -238,13 +238,13 @@ class PostStore:
         cutoff_ms = max(status_cutoff_ms, self._number(layout.FLOOR_MS) + 1)
         return Limits(
             viewer_id=np.uint64(query.viewer_id),
-            now_ms=np.int64(now_ms),
-            cutoff_ms=np.int64(cutoff_ms),
-            status_cutoff_ms=np.int64(status_cutoff_ms),
-            originals_max=np.int64(query.originals_per_author_max),
-            secondary_max=np.int64(query.secondary_per_author_max),
-            videos_max=np.int64(query.videos_per_author_max),
-            results_max=np.int64(query.results_max),
+            now_ms=now_ms,
+            cutoff_ms=cutoff_ms,
+            status_cutoff_ms=status_cutoff_ms,
+            originals_max=query.originals_per_author_max,
+            secondary_max=query.secondary_per_author_max,
+            videos_max=query.videos_per_author_max,
+            results_max=query.results_max,
         )
 
     def _take_scratch(self) -> Scratch:
