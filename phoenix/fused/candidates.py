@@ -5,7 +5,7 @@ the next begins: a thousand of them, each too short to be worth two threads, wit
 written to the caches that cores share. Candidates do not see each other, so a tile of them can go
 through all layers on one core instead, and nobody waits before the end.
 
-Glossary as in `phoenix.fused.layers`.
+Glossary as in `phoenix.fused.steps`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import numpy as np
 
 from phoenix.config import RankerConfig
 from phoenix.fused.instructions import PANEL, ROWS, has_instructions
-from phoenix.fused.layers import TILE_ROWS, Floats, Heads, Layers, Scratch, run_tiles
+from phoenix.fused.layers import TILE_ROWS, run_tiles
 from phoenix.fused.packing import packed_seen, whole
+from phoenix.fused.steps import Floats, Heads, Layers, Scratch
 from phoenix.layers import ffn_width
 from phoenix.ranker import ContextCache
 from service_kit.interpreter import named_pool

@@ -2,7 +2,7 @@
 
 Only tokens that are there pass them; the others' keys and values are zeros, which nobody sees.
 
-Glossary as in `phoenix.fused.layers`; T context tokens.
+Glossary as in `phoenix.fused.steps`; T context tokens.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig
 from phoenix.fused.candidates import empty_scratch
 from phoenix.fused.instructions import ROWS
-from phoenix.fused.layers import Floats, Heads, Layers, Scratch, run_context
+from phoenix.fused.layers import run_context
 from phoenix.fused.packing import room
+from phoenix.fused.steps import Floats, Heads, Layers, Scratch
 from phoenix.layers import ffn_width, rotate
 from phoenix.ranker import context_positions
 

@@ -9,15 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from phoenix.fused.instructions import (
-    LANES,
-    PANEL,
-    bfloat16,
-    helper,
-    nearest,
-    power_of_two,
-    widened,
-)
+from phoenix.fused.instructions import LANES, PANEL, helper
+from phoenix.fused.numbers import bfloat16, nearest, power_of_two, widened
 
 _F = np.float32
 _ZERO, _ONE, _TWO = _F(0), _F(1), _F(2)

@@ -27,14 +27,21 @@ from numba.extending import intrinsic
 ROWS: Final = 14  # with two registers of columns: 28 sums, two right operands, one left, of 32
 LANES: Final = 16  # float32 in a register
 PANEL: Final = 2 * LANES
-_KERNEL_FILES: Final = ("instructions.py", "elementwise.py", "layers.py", "rows.py")
+_KERNEL_FILES: Final = (
+    "instructions.py",
+    "numbers.py",
+    "elementwise.py",
+    "steps.py",
+    "layers.py",
+    "rows.py",
+)
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}  # NaN and infinity keep their meaning
 _cgutils_untyped: Any = _cgutils
 _numba: Any = _config  # its names are made at run time
 _compile: Any = numba.njit  # numba's type stubs do not know _nrt (reference counts)
 # Division as the processor does it: a check for zero keeps a loop out of the registers.
 _OPTIONS: Final = {"nogil": True, "_nrt": False, "fastmath": _FAST, "error_model": "numpy"}
-_BYTE, _HALF, _INT, _SIZE = (ir.IntType(bits) for bits in (8, 16, 32, 64))
+_BYTE, _INT, _SIZE = (ir.IntType(bits) for bits in (8, 32, 64))
 _FLOAT = ir.FloatType()
 _INTS = ir.VectorType(_INT, LANES)
 _FLOATS = ir.VectorType(_FLOAT, LANES)
@@ -195,60 +202,3 @@ def _type_take(typingctx, counter):  # type: ignore[no-untyped-def]
 
 
 take: Any = intrinsic(_type_take)
-
-
-def _type_nearest(typingctx, x):  # type: ignore[no-untyped-def]
-    """The nearest whole float32, ties to even."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        rint = _cgutils_untyped.get_or_insert_function(
-            builder.module, ir.FunctionType(_FLOAT, [_FLOAT]), "llvm.rint.f32"
-        )
-        return builder.call(rint, [values[0]])
-
-    return types.float32(types.float32), code
-
-
-nearest: Any = intrinsic(_type_nearest)
-
-
-def _type_power_of_two(typingctx, n):  # type: ignore[no-untyped-def]
-    """2^n of a whole float32 n in −126 … 127."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        exponent = builder.add(builder.fptosi(values[0], _INT), ir.Constant(_INT, 127))
-        return builder.bitcast(builder.shl(exponent, ir.Constant(_INT, 23)), _FLOAT)
-
-    return types.float32(types.float32), code
-
-
-power_of_two: Any = intrinsic(_type_power_of_two)
-
-
-def _type_widened(typingctx, x):  # type: ignore[no-untyped-def]
-    """The float32 of a bfloat16 number."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        bits = builder.shl(builder.zext(values[0], _INT), ir.Constant(_INT, 16))
-        return builder.bitcast(bits, _FLOAT)
-
-    return types.float32(types.uint16), code
-
-
-widened: Any = intrinsic(_type_widened)
-
-
-def _type_bfloat16(typingctx, x):  # type: ignore[no-untyped-def]
-    """The nearest bfloat16 of a finite float32, ties to even, as uint16."""
-
-    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        bits = builder.bitcast(values[0], _INT)
-        sixteen = ir.Constant(_INT, 16)
-        odd = builder.and_(builder.lshr(bits, sixteen), ir.Constant(_INT, 1))
-        rounded = builder.add(builder.add(bits, ir.Constant(_INT, 0x7FFF)), odd)
-        return builder.trunc(builder.lshr(rounded, sixteen), _HALF)
-
-    return types.uint16(types.float32), code
-
-
-bfloat16: Any = intrinsic(_type_bfloat16)

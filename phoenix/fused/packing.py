@@ -1,6 +1,6 @@
 """From a ranker's matrices and an encoded context to what the kernels multiply.
 
-Glossary as in `phoenix.fused.layers`; I rows and N columns of a matrix, T context tokens.
+Glossary as in `phoenix.fused.steps`; I rows and N columns of a matrix, T context tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from phoenix.config import RankerConfig
 from phoenix.fused.instructions import PANEL
-from phoenix.fused.layers import Context, Halves, Layers, pack_context
+from phoenix.fused.layers import pack_context
+from phoenix.fused.steps import Context, Halves, Layers
 from phoenix.ranker import ContextCache
 
 _NORMS = ("norm_attention_in", "norm_attention_out", "norm_ffn_in", "norm_ffn_out")

@@ -15,7 +15,7 @@ import pytest
 
 from phoenix.attention import KeysValues
 from phoenix.config import ranker_preset
-from phoenix.fused import elementwise, instructions
+from phoenix.fused import elementwise, numbers
 from phoenix.fused.candidates import CandidateLayers, runs_here
 from phoenix.fused.context import ContextLayers
 from phoenix.fused.instructions import PANEL, ROWS, has_instructions, kernel, multiply_block
@@ -197,7 +197,7 @@ def test_functions_are_those_of_numpy() -> None:
             exponentials[i] = elementwise.exponential(x[i])
             capped[i] = elementwise.capped_exponential(x[i])
             gelus[i] = elementwise.gelu(x[i])
-            rounded[i] = instructions.bfloat16(x[i])
+            rounded[i] = numbers.bfloat16(x[i])
 
     x = np.concatenate([np.linspace(-80, 80, 40_001), np.linspace(-4, 4, 40_001)])
     x = x.astype(np.float32)
