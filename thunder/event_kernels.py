@@ -125,6 +125,18 @@ def read_create(data: Any, at: Any, end: Any, posts: Any, flags: Any, row: Any) 
             at = skip(data, at, end, wire)
             if at == 0:
                 return False
+    return keep_create(
+        posts, flags, row, post_id, author_id, created_at_ms, parent, parent_user, source,
+        source_user, root, video != 0,
+    )  # fmt: skip
+
+
+@helper
+def keep_create(
+    posts: Any, flags: Any, row: Any, post_id: Any, author_id: Any, created_at_ms: Any,
+    parent: Any, parent_user: Any, source: Any, source_user: Any, root: Any, is_video: Any,
+) -> Any:  # fmt: skip
+    """Whether a create names its post and author; posts[row] and flags[row] hold it then."""
     if post_id == 0 or author_id == 0:
         return False
     post = posts[row]
@@ -138,7 +150,7 @@ def read_create(data: Any, at: Any, end: Any, posts: Any, flags: Any, row: Any) 
     post.conversation_id = root
     is_reply = parent != 0 or parent_user != 0
     flags[row] = (
-        (REPLY if is_reply else 0) | (REPOST if source != 0 else 0) | (VIDEO if video != 0 else 0)
+        (REPLY if is_reply else 0) | (REPOST if source != 0 else 0) | (VIDEO if is_video else 0)
     )
     return True
 

@@ -22,11 +22,11 @@ from thunder.event_kernels import (
     LEFT,
     VARINT,
     event_body,
+    keep_create,
     read_tag,
     read_varint,
     skip,
 )
-from thunder.layout import REPLY, REPOST, VIDEO
 
 DELETE: Final = 2
 UNDELETE: Final = 3
@@ -117,23 +117,11 @@ def read_create(data: Any, at: Any, end: Any, posts: Any, flags: Any, row: Any) 
             at = skip(data, at, end, wire)
             if at == 0:
                 return False
-    if post_id == 0 or author_id == 0:
-        return False
-    post = posts[row]
-    post.post_id = post_id
-    post.author_id = author_id
-    post.created_at_ms = np.int64(created_at_ms)
-    post.in_reply_to_post_id = parent
-    post.in_reply_to_user_id = parent_user
-    post.source_post_id = source
-    post.source_user_id = source_user
-    post.conversation_id = root
-    is_reply = parent != 0 or parent_user != 0
     is_video = media == 1 and kind == KIND_VIDEO and duration_ms >= VIDEO_MS_MIN
-    flags[row] = (
-        (REPLY if is_reply else 0) | (REPOST if source != 0 else 0) | (VIDEO if is_video else 0)
-    )
-    return True
+    return keep_create(
+        posts, flags, row, post_id, author_id, created_at_ms, parent, parent_user, source,
+        source_user, root, is_video,
+    )  # fmt: skip
 
 
 @helper
