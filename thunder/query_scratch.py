@@ -39,6 +39,7 @@ REPLIES_SEEN: Final = 9  # at the glance
 FOLLOW_MASK: Final = 10  # slots of the set of this query, less one
 EXCLUDE_MASK: Final = 11
 AGAIN: Final = 12  # walks that were begun again
+COUNT_PLACES: Final = 13
 COUNT_NAMES: Final = (
     "scanned",
     "unknown_parent",
@@ -66,7 +67,7 @@ class Scratch(NamedTuple):
     sorted_ms: NDArray[np.int64]  # [FOUND_MAX] the sort's other half
     sorted_rows: NDArray[np.int32]
     digits: NDArray[np.int32]  # [DIGITS]
-    counts: NDArray[np.int64]  # [COUNTS + 5]
+    counts: NDArray[np.int64]  # [COUNT_PLACES]
 
 
 class Limits(NamedTuple):
@@ -97,5 +98,5 @@ def new_scratch() -> Scratch:
         sorted_ms=np.zeros(FOUND_MAX, np.int64),
         sorted_rows=np.zeros(FOUND_MAX, np.int32),
         digits=np.zeros(DIGITS, np.int32),
-        counts=np.zeros(COUNTS + 5, np.int64),
+        counts=np.zeros(COUNT_PLACES, np.int64),
     )
