@@ -11,6 +11,7 @@ import struct
 import numpy as np
 
 from home_mixer.clients.protocols import Ids
+from service_kit.partitions import keys_of
 
 ID_BYTES = 8
 _ID = struct.Struct(">Q")
@@ -26,9 +27,8 @@ def id_key(number: int) -> bytes:
 
 
 def id_keys(ids: Ids) -> list[bytes]:
-    """Keys of ids [B]."""
-    keys: list[bytes] = ids.astype(">u8").view(f"V{ID_BYTES}").tolist()
-    return keys
+    """Keys of ids [B]: those of events, too."""
+    return keys_of(ids)
 
 
 def ids_of(keys: list[bytes | memoryview]) -> Ids:
