@@ -1,10 +1,11 @@
 """Threads that work for an event loop: a fraction of an executor's cost a call.
 
-`ThreadPoolExecutor` makes a future with a condition for each call and chains the loop's own to it.
-Here the calls of one turn of the loop travel together: one entry of a queue, one thread that runs
-them one after the other, one wake-up of the loop with all their results. For short calls that
-mostly hold the interpreter lock; one that may wait long belongs on threads of its own, or it
-holds up its companions.
+`ThreadPoolExecutor` makes a future with a condition for each call and chains the loop's own to it;
+here a call is one entry of a queue and one wake-up of the loop.
+
+Short calls that mostly hold the interpreter lock may travel together: those of one turn of the loop
+are one entry, one thread that runs them one after the other, one wake-up with all their results.
+One that may wait long, or that leaves the lock, belongs on threads whose calls travel alone.
 """
 
 from __future__ import annotations
@@ -31,12 +32,14 @@ class _Call:
 
 
 class LoopThreads:
-    """Calls start in the order of `run`; those of one turn of the loop share a thread."""
+    """Calls start in the order of `run`, as many at once as there are threads."""
 
-    def __init__(self, threads: int, name: str) -> None:
-        """ValueError for less than one thread. ``name``: operators see its first 13 bytes."""
+    def __init__(self, threads: int, name: str, *, together: bool = False) -> None:
+        """ValueError for less than one thread. ``name``: operators see its first 13 bytes.
+        ``together``: calls of one turn of the loop share a thread."""
         if threads < 1:
             raise ValueError(f"threads is {threads}; expected at least 1")
+        self._together = together
         self._turn: list[_Call] = []
         self._turns: SimpleQueue[list[_Call] | None] = SimpleQueue()
         self._closed = False
@@ -58,6 +61,9 @@ class LoopThreads:
             raise RuntimeError("these threads have been closed")
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
+        if not self._together:
+            self._turns.put([_Call(work, future)])
+            return future
         if not self._turn:
             loop.call_soon(self._hand_over)
         self._turn.append(_Call(work, future))

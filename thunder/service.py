@@ -15,10 +15,10 @@ import grpc.aio
 
 from protos import thunder_pb2
 from service_kit.clock import Clock
+from service_kit.loop_threads import LoopThreads
 from service_kit.readiness import Readiness
 from thunder.answers import authors_and_replies, encode_answer
 from thunder.metrics import ThunderMetrics
-from thunder.query_threads import QueryThreads
 from thunder.requests import BadRequestError, OtherShareError, check_share, parse_request
 from thunder.shares import WHOLE, Share
 from thunder.store import Found, PostStore, Query
@@ -67,7 +67,7 @@ class InNetworkPosts:
         self._places_taken = 0
         self._places_lock = threading.Lock()
         self._timeout_s = request_timeout_ms / 1000
-        self._threads: QueryThreads[Answer] = QueryThreads(query_threads, "thunder-query")
+        self._threads = LoopThreads(query_threads, "thunder-query")
 
     def add_to(self, server: grpc.aio.Server) -> None:
         """What the generated function does, but for a serializer: answers are bytes already."""

@@ -24,8 +24,8 @@ class ReaderThreads:
     """A small pool; `close` waits for what runs."""
 
     def __init__(self, threads: int = THREADS_DEFAULT) -> None:
-        self._reads = LoopThreads(threads, NAME)
-        self._writes = LoopThreads(1, NAME_WRITES)
+        self._reads = LoopThreads(threads, NAME, together=True)
+        self._writes = LoopThreads(1, NAME_WRITES, together=True)
 
     def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """The function's result, computed in a thread; its exceptions pass through."""

@@ -14,7 +14,7 @@ from service_kit.loop_threads import LoopThreads
 
 @pytest.fixture
 def threads():
-    made = LoopThreads(2, "worker")
+    made = LoopThreads(2, "worker", together=True)
     yield made
     made.close()
 
@@ -62,7 +62,7 @@ async def test_a_cancelled_call_leaves_its_companions_theirs(threads):
 async def test_closing_runs_what_was_given(threads):
     """A feed's last write would be lost, were it dropped."""
     done = []
-    late = LoopThreads(1, "late")
+    late = LoopThreads(1, "late", together=True)
     late.run(lambda: done.append("written"))
     await asyncio.to_thread(late.close)
     assert done == ["written"]

@@ -1,4 +1,5 @@
-"""Queries run on threads of their own, once each, and their caller hears what became of them."""
+"""Calls that travel alone, such as thunder's queries, run on threads of their own, once each, and
+their caller hears what became of them."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ import threading
 
 import pytest
 
-from thunder.query_threads import QueryThreads
+from service_kit.loop_threads import LoopThreads
 
 
 async def test_a_result_and_an_error_reach_the_caller() -> None:
-    threads: QueryThreads[int] = QueryThreads(2, "query")
+    threads = LoopThreads(2, "query")
     assert await threads.run(lambda: 7) == 7
     with pytest.raises(ZeroDivisionError):
         await threads.run(lambda: 1 // 0)
@@ -21,7 +22,7 @@ async def test_a_result_and_an_error_reach_the_caller() -> None:
 
 async def test_as_many_run_at_once_as_there_are_threads() -> None:
     """Fewer would leave cores idle; the barrier lets nobody through before both are there."""
-    threads: QueryThreads[int] = QueryThreads(2, "query")
+    threads = LoopThreads(2, "query")
     both = threading.Barrier(2)
     async with asyncio.timeout(30):
         await asyncio.gather(threads.run(both.wait), threads.run(both.wait))
@@ -30,7 +31,7 @@ async def test_as_many_run_at_once_as_there_are_threads() -> None:
 
 async def test_a_cancelled_call_runs_to_its_end_and_disturbs_nobody() -> None:
     """Its place among the queries is given back by the work itself."""
-    threads: QueryThreads[bool] = QueryThreads(1, "query")
+    threads = LoopThreads(1, "query")
     begun, end, ended = threading.Event(), threading.Event(), threading.Event()
 
     def work() -> bool:
@@ -51,7 +52,7 @@ async def test_a_cancelled_call_runs_to_its_end_and_disturbs_nobody() -> None:
 
 def test_a_loop_that_is_gone_leaves_the_thread_alive_until_close() -> None:
     """A drain that was cut must not leave threads that die with a traceback, or hang."""
-    threads: QueryThreads[bool] = QueryThreads(1, "query")
+    threads = LoopThreads(1, "query")
     end = threading.Event()
 
     async def leave() -> None:
