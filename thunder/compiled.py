@@ -8,7 +8,6 @@ allocate an array.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
+
+from service_kit.kernel_cache import source_stamp, stamped
 
 COMPILE: Final[Any] = njit  # numba's type stubs do not know _nrt (reference counts)
 BUILD: Final[Any] = cgutils  # has no types
@@ -40,15 +41,9 @@ KERNEL_FILES: Final = (
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compiles ``function`` at its first call or loads it from the cache.
-
-    numba's own stamp looks at one file only, but kernels bake in constants and helpers of the
-    others; here a change in any of them makes every cached kernel stale.
-    """
-    compiled = COMPILE(cache=True, nogil=True, _nrt=False)(function)
-    if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT asks for plain Python
-        compiled._cache._cache_file._source_stamp = SOURCE_STAMP
-    return compiled
+    """Compiles ``function`` at its first call or loads it from the cache, which a change in any
+    kernel file makes stale."""
+    return stamped(COMPILE(cache=True, nogil=True, _nrt=False)(function), SOURCE_STAMP)
 
 
 def helper(function: Callable[..., Any]) -> Any:
@@ -97,12 +92,4 @@ prefetch: Final[Any] = (
 )
 
 
-def source_stamp(directory: Path) -> str:
-    """Digest of all kernel files."""
-    digest = hashlib.sha256()
-    for name in KERNEL_FILES:
-        digest.update((directory / name).read_bytes())
-    return digest.hexdigest()
-
-
-SOURCE_STAMP: Final = source_stamp(Path(__file__).parent)
+SOURCE_STAMP: Final = source_stamp(Path(__file__).parent, KERNEL_FILES)

@@ -11,17 +11,16 @@ Glossary as in `phoenix.fused.steps`.
 from __future__ import annotations
 
 import os
-from collections import deque
 
 import jax
 import numpy as np
 
 from phoenix.config import RankerConfig
-from phoenix.fused.instructions import PANEL, ROWS, has_instructions
+from phoenix.fused.instructions import ROWS, has_instructions
 from phoenix.fused.layers import TILE_ROWS, run_tiles
-from phoenix.fused.packing import packed_seen, whole
-from phoenix.fused.steps import Floats, Heads, Layers, Scratch
-from phoenix.layers import ffn_width
+from phoenix.fused.packing import packed_seen
+from phoenix.fused.scratch import Scratches, heads_of
+from phoenix.fused.steps import Floats, Layers
 from phoenix.ranker import ContextCache
 from service_kit.interpreter import named_pool
 
@@ -36,12 +35,10 @@ class CandidateLayers:
     """Safe to call from several threads at once; each call blocks until its numbers are there."""
 
     def __init__(self, config: RankerConfig, threads: int | None = None) -> None:
-        self._config = config
         self._threads = threads or len(os.sched_getaffinity(0))
         self._pool = named_pool(max(1, self._threads - 1), "phoenix-layers")
-        self._idle: deque[Scratch] = deque()
-        wide = ffn_width(config.width, config.widening)
-        self._heads = Heads(config.heads, config.kv_heads, config.key_size, wide)
+        self._heads = heads_of(config)
+        self._scratches = Scratches(config, TILE_ROWS)
 
     def run(self, layers: Layers, cache: ContextCache, hidden: Floats) -> Floats:
         """Candidates [C, D] of the context's one viewer → [C, D] behind the last layer."""
@@ -51,47 +48,14 @@ class CandidateLayers:
         counter = np.zeros(1, np.int64)
 
         def share() -> None:
-            scratch = self._scratch()
-            run_tiles(hidden, out, layers, self._heads, context, scratch, counter, rows)
-            self._idle.append(scratch)
+            with self._scratches.one() as scratch:
+                run_tiles(hidden, out, layers, self._heads, context, scratch, counter, rows)
 
         others = [self._pool.submit(share) for _ in range(threads - 1)]
         share()
         for other in others:
             other.result()
         return out
-
-    def _scratch(self) -> Scratch:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            return empty_scratch(self._config, self._heads)
-
-
-def empty_scratch(config: RankerConfig, heads: Heads, rows: int = TILE_ROWS) -> Scratch:
-    """Zeros: rows that are not real go through the products as well."""
-    every = heads.heads * heads.key_size
-    joined = every + 2 * heads.groups * heads.key_size
-    tokens = whole(1 + config.history_length)
-    widest = whole(max(config.width, every, heads.ffn_width))
-
-    def floats(*columns: int) -> Floats:
-        return np.zeros((rows, *columns), np.float32)
-
-    return Scratch(
-        hidden=floats(config.width),
-        operand=np.zeros((rows, widest), np.uint16),
-        query=np.zeros((rows, whole(max(config.width, every))), np.uint16),
-        weights=np.zeros((rows, tokens), np.uint16),
-        projected=floats(whole(max(joined, config.width))),
-        scores=floats(tokens),
-        mixed=floats(whole(heads.key_size)),
-        gates=floats(PANEL),
-        values=floats(PANEL),
-        own=floats(),
-        totals=floats(),
-        inverse=floats(),
-    )
 
 
 def _tile_rows(count: int, threads: int) -> int:

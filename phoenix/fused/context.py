@@ -7,8 +7,6 @@ Glossary as in `phoenix.fused.steps`; T context tokens.
 
 from __future__ import annotations
 
-from collections import deque
-
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -17,12 +15,12 @@ from numpy.typing import NDArray
 
 from phoenix.attention import KeysValues
 from phoenix.config import RankerConfig
-from phoenix.fused.candidates import empty_scratch
 from phoenix.fused.instructions import ROWS
 from phoenix.fused.layers import run_context
 from phoenix.fused.packing import room
-from phoenix.fused.steps import Floats, Heads, Layers, Scratch
-from phoenix.layers import ffn_width, rotate
+from phoenix.fused.scratch import Scratches, heads_of
+from phoenix.fused.steps import Floats, Layers
+from phoenix.layers import rotate
 from phoenix.ranker import context_positions
 
 
@@ -31,10 +29,9 @@ class ContextLayers:
 
     def __init__(self, config: RankerConfig) -> None:
         self._config = config
-        self._idle: deque[Scratch] = deque()
         self._turns = _turns(config)
-        wide = ffn_width(config.width, config.widening)
-        self._heads = Heads(config.heads, config.kv_heads, config.key_size, wide)
+        self._heads = heads_of(config)
+        self._scratches = Scratches(config, -(-(1 + config.history_length) // ROWS) * ROWS)
 
     def run(self, layers: Layers, hidden: Floats, mask: NDArray[np.bool_]) -> KeysValues:
         """Tokens [T, D] and which are there [T] → all layers' keys [L, 1, G, K, T] and values."""
@@ -43,21 +40,14 @@ class ContextLayers:
         keys = np.zeros((c.layers, c.kv_heads, c.key_size, tokens), np.uint16)
         values = np.zeros((c.layers, c.kv_heads, tokens, c.key_size), np.uint16)
         context = room(c.layers, c.kv_heads, c.key_size, len(seen))
-        scratch = self._scratch()
-        run_context(
-            hidden, seen, self._turns, layers, self._heads, c.causal, keys, values, context, scratch
-        )
-        self._idle.append(scratch)
+        with self._scratches.one() as scratch:
+            run_context(
+                hidden, seen, self._turns, layers, self._heads, c.causal, keys, values, context,
+                scratch,
+            )  # fmt: skip
         kept = (array[:, None].view(ml_dtypes.bfloat16) for array in (keys, values))
         found: KeysValues = jax.device_put(KeysValues(*kept))
         return found
-
-    def _scratch(self) -> Scratch:
-        try:
-            return self._idle.pop()
-        except IndexError:
-            rows = -(-(1 + self._config.history_length) // ROWS) * ROWS
-            return empty_scratch(self._config, self._heads, rows)
 
 
 def _turns(config: RankerConfig) -> Floats:

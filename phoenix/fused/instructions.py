@@ -11,7 +11,6 @@ bfloat16 numbers are held as uint16: numpy and numba have no type for them.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +22,8 @@ from numba.core import config as _config
 from numba.core import types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic
+
+from service_kit.kernel_cache import source_stamp, stamped
 
 ROWS: Final = 14  # with two registers of columns: 28 sums, two right operands, one left, of 32
 LANES: Final = 16  # float32 in a register
@@ -56,15 +57,9 @@ def has_instructions() -> bool:
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compiled at its first call or loaded from the cache; runs without the interpreter's lock.
-
-    numba's stamp of a cached kernel looks at its own file alone, but kernels bake in what they
-    take from the others: here a change in any of them makes every one stale.
-    """
-    compiled = _compile(cache=True, **_OPTIONS)(function)
-    if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT asks for plain Python
-        compiled._cache._cache_file._source_stamp = _STAMP
-    return compiled
+    """Compiled at its first call or loaded from the cache, which a change in any of the files
+    makes stale; runs without the interpreter's lock."""
+    return stamped(_compile(cache=True, **_OPTIONS)(function), _STAMP)
 
 
 def helper(function: Callable[..., Any]) -> Any:
@@ -72,14 +67,7 @@ def helper(function: Callable[..., Any]) -> Any:
     return _compile(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
 
 
-def _stamp() -> str:
-    digest = hashlib.sha256()
-    for name in _KERNEL_FILES:
-        digest.update((Path(__file__).parent / name).read_bytes())
-    return digest.hexdigest()
-
-
-_STAMP: Final = _stamp()
+_STAMP: Final = source_stamp(Path(__file__).parent, _KERNEL_FILES)
 
 
 def _block(context: Any, builder: Any, signature: Any, values: Any) -> Any:

@@ -24,12 +24,12 @@ def test_a_change_in_any_kernel_file_makes_every_cached_kernel_stale(tmp_path: P
     package = Path(compiled.__file__).parent
     for name in compiled.KERNEL_FILES:
         shutil.copy(package / name, tmp_path / name)
-    before = compiled.source_stamp(tmp_path)
+    before = compiled.source_stamp(tmp_path, compiled.KERNEL_FILES)
     assert before == compiled.SOURCE_STAMP
     for name in compiled.KERNEL_FILES:
         with (tmp_path / name).open("a") as file:
             file.write("# changed\n")
-        after = compiled.source_stamp(tmp_path)
+        after = compiled.source_stamp(tmp_path, compiled.KERNEL_FILES)
         assert after != before, name
         before = after
 

@@ -1,0 +1,69 @@
+"""Working memory of the kernels, kept from call to call.
+
+Glossary as in `phoenix.fused.steps`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from phoenix.config import RankerConfig
+from phoenix.fused.instructions import PANEL
+from phoenix.fused.packing import whole
+from phoenix.fused.steps import Floats, Heads, Scratch
+from phoenix.layers import ffn_width
+
+
+def heads_of(config: RankerConfig) -> Heads:
+    wide = ffn_width(config.width, config.widening)
+    return Heads(config.heads, config.kv_heads, config.key_size, wide)
+
+
+class Scratches:
+    """As many as were ever in use at once. Safe to call from several threads."""
+
+    def __init__(self, config: RankerConfig, rows: int) -> None:
+        """``rows`` of the largest tile."""
+        self._config, self._rows = config, rows
+        self._idle: deque[Scratch] = deque()
+
+    @contextmanager
+    def one(self) -> Iterator[Scratch]:
+        """For one call at a time; what failed half-way is not used again."""
+        try:
+            scratch = self._idle.pop()
+        except IndexError:
+            scratch = empty_scratch(self._config, self._rows)
+        yield scratch
+        self._idle.append(scratch)
+
+
+def empty_scratch(config: RankerConfig, rows: int) -> Scratch:
+    """Zeros: rows that are not real go through the products as well."""
+    heads = heads_of(config)
+    every = heads.heads * heads.key_size
+    joined = every + 2 * heads.groups * heads.key_size
+    tokens = whole(1 + config.history_length)
+    widest = whole(max(config.width, every, heads.ffn_width))
+
+    def floats(*columns: int) -> Floats:
+        return np.zeros((rows, *columns), np.float32)
+
+    return Scratch(
+        hidden=floats(config.width),
+        operand=np.zeros((rows, widest), np.uint16),
+        query=np.zeros((rows, whole(max(config.width, every))), np.uint16),
+        weights=np.zeros((rows, tokens), np.uint16),
+        projected=floats(whole(max(joined, config.width))),
+        scores=floats(tokens),
+        mixed=floats(whole(heads.key_size)),
+        gates=floats(PANEL),
+        values=floats(PANEL),
+        own=floats(),
+        totals=floats(),
+        inverse=floats(),
+    )
