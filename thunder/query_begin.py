@@ -40,6 +40,7 @@ from thunder.selection import NO_LIMIT_MS
 GLANCE_AUTHORS_MAX: Final = 1 << 8
 REPLIES_PER_POST: Final = 4  # at least one in four is shown, else the query walks twice
 GLANCE_MARGIN: Final = 32
+FINER_BITS: Final = 9  # a limit in the first 8 of 4,096 buckets is sought again in finer ones
 SET_SLOTS_MIN: Final = 64
 
 
@@ -180,11 +181,29 @@ def glance(state: Any, scratch: Any, limits: Any, authors: Any, videos: Any) -> 
         return
     margin = GLANCE_MARGIN if step == 1 else GLANCE_MARGIN + wanted // (8 * step)
     share = wanted // step + margin
-    scratch.ages[:] = 0
     shift = 0
     while (limits.now_ms - limits.cutoff_ms) >> shift >= AGES:
         shift += 1
-    counts = scratch.counts
+    age = count_ages(state, scratch, limits, authors, videos, step, share, shift)
+    if 0 <= age < AGES >> FINER_BITS and shift > FINER_BITS:
+        count_ages(state, scratch, limits, authors, videos, step, share, shift - FINER_BITS)
+
+
+@helper
+def count_ages(
+    state: Any,
+    scratch: Any,
+    limits: Any,
+    authors: Any,
+    videos: Any,
+    step: Any,
+    share: Any,
+    shift: Any,
+) -> Any:
+    """One glance, in buckets of 2^shift ms, at what the limit lets through; sets the limit and
+    returns the bucket in which it lies, −1 where too few posts were seen for one."""
+    scratch.ages[:] = 0
+    counts, age = scratch.counts, -1
     for first in range(0, authors, SLICE * step):
         for i in range(first, min(authors, first + SLICE * step), step):
             slot = np.int64(scratch.slots[i])
@@ -196,19 +215,21 @@ def glance(state: Any, scratch: Any, limits: Any, authors: Any, videos: Any) -> 
                 glance_at(state, scratch, limits, slot, ORIGINALS, limits.originals_max, shift)
                 glance_at(state, scratch, limits, slot, SECONDARY, limits.secondary_max, shift)
         if counts[FOUND] >= share:
-            limit_age(scratch, limits, share, shift)
+            age = limit_age(scratch, limits, share, shift)
     counts[FOUND] = 0
     counts[REPLIES_SEEN] = 0
+    return age
 
 
 @helper
-def limit_age(scratch: Any, limits: Any, share: Any, shift: Any) -> None:
-    """The age that ``share`` posts of those counted by age have at most."""
+def limit_age(scratch: Any, limits: Any, share: Any, shift: Any) -> Any:
+    """The age, in buckets, that ``share`` posts of those counted by age have at most."""
     age, younger = 0, np.int64(scratch.ages[0])
     while younger < share:
         age += 1
         younger += scratch.ages[age]
     scratch.limit_ms[0] = limits.now_ms - ((age + 1) << shift) + 1
+    return age
 
 
 @helper
