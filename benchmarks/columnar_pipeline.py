@@ -157,7 +157,7 @@ def columnar_pipeline(
 ) -> CandidatePipeline[ScoredPostsQuery]:
     """The same order as `home_mixer.pipeline.build_pipeline`, without side effects."""
     store, ms, closed = world.store, BUDGET_MS, FailurePolicy.FAIL_CLOSED
-    posts = SharedPostReads(store)
+    posts, profiles = SharedPostReads(store), MemoryProfiles(world)
     features = UserFeaturesQueryHydrator(store, ms, stale_ms=0, cached_viewers_max=1)
     return CandidatePipeline(
         schema=SCHEMA,
@@ -179,7 +179,7 @@ def columnar_pipeline(
             QuotedPostHydrator(store, ms),
             VideoDurationHydrator(posts, ms),
             SubscriptionHydrator(posts, ms, closed),
-            AuthorInformationHydrator(MemoryProfiles(world), ms),
+            AuthorInformationHydrator(profiles, ms, explained=True),
             BlockedByHydrator(store, ms, closed),
         ],
         filters=[
@@ -196,7 +196,7 @@ def columnar_pipeline(
         ],
         scorers=[PhoenixScorer(world), WeightedScorer(), AuthorDiversityScorer(), OONScorer()],
         selector=TopKScoreSelector(),
-        late_hydrators=[VisibilityHydrator(store, ms)],
+        late_hydrators=[VisibilityHydrator(store, ms), AuthorInformationHydrator(profiles, ms)],
         late_filters=[VFFilter(), DedupConversationFilter()],
         result_size=lambda query: query.params.result_size,
     )

@@ -78,7 +78,10 @@ def object_pipeline(world: FeedWorld, *, clones_once: bool = False) -> ObjectPip
             author_socialgraph,
         ],
         scorers=scorers(world),
-        late_hydrators=[Updater(Labels(world).hydrate, ("visibility_action", "visibility_reason"))],
+        late_hydrators=[
+            Updater(Labels(world).hydrate, ("visibility_action", "visibility_reason")),
+            author_hydrator(world),
+        ],
         late_filters=[visibility, dedup_conversation],
         clones_once=clones_once,
     )
@@ -163,8 +166,8 @@ class Sources:
 
 
 def hydrator_groups(world: FeedWorld) -> list[list[Updater]]:
-    """Two groups, as the second needs what core data say."""
-    posts, profiles = world.contents, world.profiles
+    """Groups, as the second needs what core data say, and the third what the second says."""
+    posts = world.contents
 
     async def in_network(query: ScoredPostsQuery, candidates: Candidates) -> Candidates:
         followed = set(query.followed_user_ids.tolist())
@@ -194,9 +197,6 @@ def hydrator_groups(world: FeedWorld) -> list[list[Updater]]:
     async def quoted(query: ScoredPostsQuery, candidates: Candidates) -> Candidates:
         return [_quoted(world, c) for c in candidates]
 
-    async def author(query: ScoredPostsQuery, candidates: Candidates) -> Candidates:
-        return [_author(profiles, c) for c in candidates]
-
     async def blocked_by(query: ScoredPostsQuery, candidates: Candidates) -> Candidates:
         blockers = world.blocks_viewer
         return [
@@ -208,7 +208,6 @@ def hydrator_groups(world: FeedWorld) -> list[list[Updater]]:
             for c in candidates
         ]
 
-    names = ("author_screen_name", "author_verified", "author_followers_count")
     return [
         [
             Updater(in_network, ("in_network",)),
@@ -217,12 +216,20 @@ def hydrator_groups(world: FeedWorld) -> list[list[Updater]]:
             Updater(video, ("video_duration_ms",)),
             Updater(subscription, ("subscription_author_id",)),
         ],
-        [
-            Updater(quoted, QUOTED_FIELDS),
-            Updater(author, (*names, "reposted_screen_name")),
-        ],
+        [Updater(quoted, QUOTED_FIELDS)],
         [Updater(blocked_by, ("author_blocks_viewer",))],
     ]
+
+
+def author_hydrator(world: FeedWorld) -> Updater:
+    """Late, as in a feed: names of the posts that may be shown."""
+    profiles = world.profiles
+
+    async def author(query: ScoredPostsQuery, candidates: Candidates) -> Candidates:
+        return [_author(profiles, c) for c in candidates]
+
+    names = ("author_screen_name", "author_verified", "author_followers_count")
+    return Updater(author, (*names, "reposted_screen_name"))
 
 
 def _core(post: Any, known: Candidate) -> Candidate:

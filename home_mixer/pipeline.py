@@ -129,7 +129,7 @@ def build_pipeline(
             QuotedPostHydrator(clients.posts, store_ms, closed),
             VideoDurationHydrator(posts, store_ms),
             SubscriptionHydrator(posts, store_ms, closed),
-            AuthorInformationHydrator(clients.profiles, store_ms),
+            AuthorInformationHydrator(clients.profiles, store_ms, explained=True),
             BlockedByHydrator(clients.graph, store_ms, closed, stale_ms=features_stale_ms),
         ],
         filters=[
@@ -149,7 +149,8 @@ def build_pipeline(
         late_hydrators=[
             VisibilityHydrator(
                 clients.visibility, store_ms, stale_ms=settings.visibility_stale_seconds * 1000
-            )
+            ),
+            AuthorInformationHydrator(clients.profiles, store_ms),
         ],
         late_filters=[VFFilter(), DedupConversationFilter()],
         result_size=lambda query: query.params.result_size,

@@ -2,6 +2,9 @@
 
 It runs after the core data, which says who that is. In the original both run side by side, and
 the reposted name is never filled.
+
+A feed's names are read late, of the posts that may be shown: nothing before needs them, and they
+are a hundredth of the candidates. An explanation names the authors of all: there it runs early.
 """
 
 from __future__ import annotations
@@ -29,9 +32,19 @@ class AuthorInformationHydrator(Hydrator[ScoredPostsQuery]):
         }
     )
 
-    def __init__(self, store: ProfileStore, budget_ms: float) -> None:
+    def __init__(self, store: ProfileStore, budget_ms: float, *, explained: bool = False) -> None:
+        """``explained``: the one for explanations; the other is for feeds."""
         self._store = store
         self.budget_ms = budget_ms
+        self._explained = explained
+
+    @property
+    def name(self) -> str:
+        name = type(self).__name__
+        return f"Explained{name}" if self._explained else name
+
+    def enable(self, query: ScoredPostsQuery) -> bool:
+        return query.leaves_traces != self._explained
 
     async def hydrate(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         reposting = table["reposted_user_id"].nonzero()[0]

@@ -47,7 +47,8 @@ def test_every_component_of_the_code_is_listed_and_no_other() -> None:
 
 
 def test_the_readme_counts_them_right() -> None:
-    assert f"{len(rows())} components" in (ROOT / "README.md").read_text()
+    listed = {row[1] for row in rows()}  # one may have two places
+    assert f"{len(listed)} components" in (ROOT / "README.md").read_text()
 
 
 @pytest.mark.parametrize("row", rows(), ids=lambda row: row[1])

@@ -25,3 +25,14 @@ async def test_author_and_reposted_author(
     assert columns["author_verified"] == [True, False, False, True]
     assert columns["author_followers_count"] == [12, 3, -1, 12]
     assert store.calls == ["get_profiles"]
+
+
+def test_feeds_read_names_late_and_explanations_those_of_all_posts(make_query: Any) -> None:
+    """An explanation without the names of removed posts' authors, or a feed that reads all."""
+    store: Any = None
+    late = AuthorInformationHydrator(store, 100.0)
+    early = AuthorInformationHydrator(store, 100.0, explained=True)
+    feed, explanation = make_query(), make_query(leaves_traces=False)
+    assert (late.enable(feed), early.enable(feed)) == (True, False)
+    assert (late.enable(explanation), early.enable(explanation)) == (False, True)
+    assert late.name == "AuthorInformationHydrator" != early.name
