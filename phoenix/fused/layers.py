@@ -56,18 +56,26 @@ def run_tiles(
         for r in range(count):
             for i in range(width):
                 scratch.hidden[r, i] = hidden[start + r, i]
-        for layer in range(layers.norms.shape[0]):
-            project(layers, layer, heads, scratch, count)
-            rounded(scratch.projected, heads.heads * heads.key_size, scratch.query, count)
-            for head in range(heads.heads):
-                weigh_head(layer, head, heads, context, context.seen, scratch, count)
-                weigh_against_own(head, heads, scratch, count)
-                mix_head(layer, head, heads, context, scratch, count)
-            write(layers, layer, heads, scratch, count)
-            feed_forward(layers, layer, heads, scratch, count)
+        pass_layers(layers, heads, context, scratch, count)
         for r in range(count):
             for i in range(width):
                 out[start + r, i] = scratch.hidden[r, i]
+
+
+@helper
+def pass_layers(
+    layers: Layers, heads: Heads, context: Context, scratch: Scratch, count: int
+) -> None:
+    """A tile's hidden rows, candidates of one viewer, through all layers."""
+    for layer in range(layers.norms.shape[0]):
+        project(layers, layer, heads, scratch, count)
+        rounded(scratch.projected, heads.heads * heads.key_size, scratch.query, count)
+        for head in range(heads.heads):
+            weigh_head(layer, head, heads, context, context.seen, scratch, count)
+            weigh_against_own(head, heads, scratch, count)
+            mix_head(layer, head, heads, context, scratch, count)
+        write(layers, layer, heads, scratch, count)
+        feed_forward(layers, layer, heads, scratch, count)
 
 
 @kernel
@@ -78,28 +86,39 @@ def run_context(
     layers: Layers,
     heads: Heads,
     is_causal: bool,
-    keys: Halves,
-    values: Halves,
     context: Context,
     scratch: Scratch,
 ) -> None:
-    """Context tokens [T, D] → keys [L, G, K, T] and values [L, G, T, K] of those `seen` [S].
+    """Context tokens [T, D], of which those `seen` [S] are there → `context`, which is zeros."""
+    for r in range(len(seen)):
+        for i in range(hidden.shape[1]):
+            scratch.hidden[r, i] = hidden[seen[r], i]
+    encode_layers(seen, turns, layers, heads, is_causal, context, scratch)
+
+
+@helper
+def encode_layers(
+    seen: Any,
+    turns: Any,
+    layers: Layers,
+    heads: Heads,
+    is_causal: bool,
+    context: Context,
+    scratch: Scratch,
+) -> None:
+    """All layers' packed keys and values of the hidden rows, which are the tokens `seen`.
 
     `turns` [T, 2, K / 2] are cosines and sines of the tokens' rotations. On one thread: there are
-    few tokens, and each waits for all others in every layer. `context` is room for packed ones.
+    few tokens, and each waits for all others in every layer.
     """
     count, size, every = len(seen), heads.key_size, layers.norms.shape[0]
     first = 1 if is_causal else count
-    for r in range(count):
-        for i in range(hidden.shape[1]):
-            scratch.hidden[r, i] = hidden[seen[r], i]
     for layer in range(every):
         project(layers, layer, heads, scratch, count)
         rotate(scratch.projected, heads.heads + heads.groups, size, turns, seen, count)
-        _keep(layer, heads, seen, scratch, keys, values)
+        _keep(layer, heads, context, scratch, count)
         if layer == every - 1:
             return
-        pack_layer(keys, values, layer, seen, context.keys, context.values)
         rounded(scratch.projected, heads.heads * size, scratch.query, count)
         for head in range(heads.heads):
             weigh_head(layer, head, heads, context, first, scratch, count)
@@ -111,18 +130,22 @@ def run_context(
 
 
 @helper
-def _keep(
-    layer: int, heads: Heads, seen: Any, scratch: Scratch, keys: Halves, values: Halves
-) -> None:
-    """Projected keys and values, in bfloat16."""
+def _keep(layer: int, heads: Heads, context: Context, scratch: Scratch, count: int) -> None:
+    """Projected keys and values, in bfloat16, where `pack_context` puts them."""
     size = heads.key_size
-    for r in range(len(seen)):
-        for group in range(heads.groups):
-            key = (heads.heads + group) * size
-            value = key + heads.groups * size
+    key_panel, value_panel = pairs(size) * 2 * PANEL, pairs(context.seen) * 2 * PANEL
+    for group in range(heads.groups):
+        key = (heads.heads + group) * size
+        value = key + heads.groups * size
+        for r in range(count):
+            start = r // PANEL * key_panel + r % PANEL * 2
             for k in range(size):
-                keys[layer, group, k, seen[r]] = bfloat16(scratch.projected[r, place(key, k)])
-                values[layer, group, seen[r], k] = bfloat16(scratch.projected[r, place(value, k)])
+                at = start + k // 2 * (2 * PANEL) + k % 2
+                context.keys[layer, group, at] = bfloat16(scratch.projected[r, place(key, k)])
+            start = r // 2 * (2 * PANEL) + r % 2
+            for k in range(size):
+                at = start + k // PANEL * value_panel + k % PANEL * 2
+                context.values[layer, group, at] = bfloat16(scratch.projected[r, place(value, k)])
 
 
 @kernel
@@ -134,25 +157,17 @@ def pack_context(
     packed_values: Halves,
 ) -> None:
     """Keys [L, G, K, T] and values [L, G, T, K] of tokens `seen` → `Context`'s, which are zeros."""
-    for layer in range(keys.shape[0]):
-        pack_layer(keys, values, layer, seen, packed_keys, packed_values)
-
-
-@helper
-def pack_layer(
-    keys: Halves, values: Halves, layer: int, seen: Any, packed_keys: Halves, packed_values: Halves
-) -> None:
-    """One of `pack_context`'s."""
-    _, groups, size, _ = keys.shape
+    every, groups, size, _ = keys.shape
     key_panel, value_panel = pairs(size) * 2 * PANEL, pairs(len(seen)) * 2 * PANEL
-    for group in range(groups):
-        for column in range(len(seen)):
-            token = seen[column]
-            start = column // PANEL * key_panel + column % PANEL * 2
-            for k in range(size):
-                at = start + k // 2 * (2 * PANEL) + k % 2
-                packed_keys[layer, group, at] = keys[layer, group, k, token]
-            start = column // 2 * (2 * PANEL) + column % 2
-            for k in range(size):
-                at = start + k // PANEL * value_panel + k % PANEL * 2
-                packed_values[layer, group, at] = values[layer, group, token, k]
+    for layer in range(every):
+        for group in range(groups):
+            for column in range(len(seen)):
+                token = seen[column]
+                start = column // PANEL * key_panel + column % PANEL * 2
+                for k in range(size):
+                    at = start + k // 2 * (2 * PANEL) + k % 2
+                    packed_keys[layer, group, at] = keys[layer, group, k, token]
+                start = column // 2 * (2 * PANEL) + column % 2
+                for k in range(size):
+                    at = start + k // PANEL * value_panel + k % PANEL * 2
+                    packed_values[layer, group, at] = values[layer, group, token, k]

@@ -58,6 +58,20 @@ def room(layers: int, groups: int, size: int, seen: int) -> Context:
     )
 
 
+def unpacked(context: Context, size: int) -> tuple[Halves, Halves]:
+    """Keys [L, G, K, S] and values [L, G, S, K] of a packed context."""
+
+    def matrices(array: Halves, inner: int, columns: int) -> Halves:
+        pairs, panels = -(-inner // 2), whole(columns) // PANEL
+        parts = array.reshape(*array.shape[:2], panels, pairs, PANEL, 2)
+        upright = parts.transpose(0, 1, 3, 5, 2, 4)
+        matrix = upright.reshape(*array.shape[:2], 2 * pairs, panels * PANEL)
+        return matrix[..., :inner, :columns]
+
+    keys = matrices(context.keys, size, context.seen)
+    return keys, matrices(context.values, context.seen, size)
+
+
 def packed(matrix: Halves) -> Halves:
     """[I, N] → panels · pairs · PANEL · 2 numbers; zeros where I is odd, N no whole panels."""
     inner, columns = matrix.shape
