@@ -18,6 +18,7 @@ from home_mixer.clients.embedded_actions import (
     EmbeddedActionStore,
     write_actions,
 )
+from home_mixer.clients.embedded_changes import CHANGES, log_changes
 from home_mixer.clients.embedded_posts import POSTS, EmbeddedPostStore, trim_posts, write_posts
 from home_mixer.clients.embedded_served import LAST_USED, REQUESTS, SERVED, EmbeddedServedStore
 from home_mixer.clients.embedded_users import (
@@ -34,7 +35,16 @@ from home_mixer.clients.reader_threads import THREADS_DEFAULT, ReaderThreads
 from home_mixer.clients.writes import FeatureBatch, Positions
 
 POSITIONS = "positions"
-INGESTED_DATABASES = (POSTS, PROFILES, EDGES, KEYWORDS, ACTIONS, ACTION_COUNTS, POSITIONS)
+INGESTED_DATABASES = (
+    POSTS,
+    CHANGES,
+    PROFILES,
+    EDGES,
+    KEYWORDS,
+    ACTIONS,
+    ACTION_COUNTS,
+    POSITIONS,
+)
 SERVED_DATABASES = (SERVED, REQUESTS, LAST_USED)
 
 _OFFSET = struct.Struct("<Q")
@@ -60,7 +70,7 @@ class EmbeddedFeatureWriter:
     def apply(self, batch: FeatureBatch, positions: Positions) -> None:
         """Store rows and positions together, or neither."""
         with self._writing() as txn:
-            write_posts(txn, batch)
+            log_changes(txn, write_posts(txn, batch))
             write_users(txn, batch)
             write_actions(txn, batch)
             for (topic, partition), offset in positions.items():
@@ -77,7 +87,10 @@ class EmbeddedFeatureWriter:
     def trim(self, first_post_id: int, rows_max: int) -> int:
         """Forget posts with smaller ids."""
         with self._writing() as txn:
-            return trim_posts(txn, first_post_id, rows_max)
+            gone = trim_posts(txn, first_post_id, rows_max)
+            if gone:
+                log_changes(txn, gone)
+            return len(gone)
 
     def check(self) -> None:
         """Nothing: a committed transaction is not lost but with its whole directory."""

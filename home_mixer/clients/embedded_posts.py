@@ -1,7 +1,8 @@
 """Posts on LMDB: one value a post holds content, deletion status and labels.
 
 So core data is one lookup a candidate, a delete that overtakes its create has a place to wait,
-and old posts, whose ids are the smallest keys, are trimmed from the front.
+and old posts, whose ids are the smallest keys, are trimmed from the front. Posts that were read
+before and have not changed since are not read again (`remembered_posts`).
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from home_mixer.clients.columns import (
 )
 from home_mixer.clients.keys import id_key, id_keys, ids_of
 from home_mixer.clients.lmdb_directory import LmdbDirectory, Transaction
-from home_mixer.clients.protocols import Ids, Mask, PostBatch, VisibilityBatch
+from home_mixer.clients.protocols import Ids, Mask, Objects, PostBatch, VisibilityBatch
 from home_mixer.clients.reader_threads import ReaderThreads
+from home_mixer.clients.remembered_posts import RememberedPosts
 from home_mixer.clients.writes import FeatureBatch, PostState
 
 POSTS = "posts"
@@ -34,6 +36,7 @@ class EmbeddedPostStore:
     def __init__(self, directory: LmdbDirectory, threads: ReaderThreads) -> None:
         self._directory = directory
         self._threads = threads
+        self._remembered = RememberedPosts()
 
     async def get_posts(self, post_ids: Ids) -> PostBatch:
         """Rows [B]."""
@@ -44,24 +47,28 @@ class EmbeddedPostStore:
         return await self._threads.run(self._read_visibility, post_ids)
 
     def _read_posts(self, post_ids: Ids) -> PostBatch:
-        unique, inverse = np.unique(post_ids, return_inverse=True)
-        with self._directory.read() as txn:
-            pairs = txn.get_many(POSTS, id_keys(unique))
-            at = _found_at(unique, pairs)
-            values = [value for _, value in pairs]
-            headers = np.zeros(unique.shape[0], POST_HEADER)
-            headers[at] = headers_of(values)
-            texts = empty_texts(unique.shape[0])
-            texts[at] = texts_of(values)
-        return post_batch(headers.take(inverse), texts.take(inverse))
+        return post_batch(*self._read(post_ids))
 
     def _read_visibility(self, post_ids: Ids) -> VisibilityBatch:
-        unique, inverse = np.unique(post_ids, return_inverse=True)
+        return visibility_batch(self._read(post_ids)[0])
+
+    def _read(self, post_ids: Ids) -> tuple[NDArray[np.void], Objects]:
+        """Headers and texts [B]; zeros and "" of posts that are not stored."""
         with self._directory.read() as txn:
-            pairs = txn.get_many(POSTS, id_keys(unique))
-            headers = np.zeros(unique.shape[0], POST_HEADER)
-            headers[_found_at(unique, pairs)] = headers_of([value for _, value in pairs])
-        return visibility_batch(headers.take(inverse))
+            held, headers, texts = self._remembered.recall(txn, post_ids)
+            missing = (~held).nonzero()[0]
+            if len(missing):
+                unique, inverse = np.unique(post_ids.take(missing), return_inverse=True)
+                pairs = txn.get_many(POSTS, id_keys(unique))
+                found = _found_at(unique, pairs)
+                values = [value for _, value in pairs]
+                new_headers = np.zeros(len(unique), POST_HEADER)
+                new_headers[found] = headers_of(values)
+                new_texts = empty_texts(len(unique))
+                new_texts[found] = texts_of(values)
+                headers[missing], texts[missing] = new_headers[inverse], new_texts[inverse]
+                self._remembered.remember(txn, unique[found], new_headers[found], new_texts[found])
+        return headers, texts
 
 
 def _found_at(unique: Ids, pairs: list[tuple[memoryview, memoryview]]) -> NDArray[np.intp] | Mask:
@@ -70,24 +77,29 @@ def _found_at(unique: Ids, pairs: list[tuple[memoryview, memoryview]]) -> NDArra
     return np.searchsorted(unique, ids_of([key for key, _ in pairs]))
 
 
-def write_posts(txn: Transaction, batch: FeatureBatch) -> None:
-    """Merge the batch's post rows into the store."""
+def write_posts(txn: Transaction, batch: FeatureBatch) -> list[int]:
+    """Merge the batch's post rows into the store; ids of those that were there before."""
     states: dict[int, PostState] = {}
+    known: list[int] = []
     for post_id in batch.post_ids():
         value = txn.get(POSTS, id_key(post_id))
         states[post_id] = decode_post(value) if value is not None else PostState()
+        if value is not None:
+            known.append(post_id)
     batch.changed_posts(states)
     for post_id in sorted(states):
         txn.put(POSTS, id_key(post_id), encode_post(states[post_id]))
+    return known
 
 
-def trim_posts(txn: Transaction, first_post_id: int, rows_max: int) -> int:
-    """Delete posts with smaller ids, oldest first."""
+def trim_posts(txn: Transaction, first_post_id: int, rows_max: int) -> list[int]:
+    """Delete posts with smaller ids, oldest first; the ids of those."""
     cursor = txn.cursor(POSTS)
-    gone = 0
+    gone: list[bytes] = []
     bound = id_key(first_post_id)
     alive = cursor.first()
-    while alive and gone < rows_max and cursor.key() < bound:
+    while alive and len(gone) < rows_max and cursor.key() < bound:
+        gone.append(cursor.key())
         alive = cursor.delete()
-        gone += 1
-    return gone
+    ids: list[int] = ids_of(gone).tolist()
+    return ids

@@ -7,6 +7,7 @@ action: an event's key is the event, hence idempotent, and a user's newest ones 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -31,7 +32,7 @@ def id_keys(ids: Ids) -> list[bytes]:
     return keys_of(ids)
 
 
-def ids_of(keys: list[bytes | memoryview]) -> Ids:
+def ids_of(keys: Sequence[bytes | memoryview]) -> Ids:
     """The inverse of `id_keys`."""
     return np.frombuffer(b"".join(keys), ">u8").astype(np.uint64)
 

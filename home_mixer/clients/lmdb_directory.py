@@ -116,6 +116,11 @@ class Transaction:
         self._txn = txn
         self._databases = databases
 
+    def number(self) -> int:
+        """Of the transaction whose commit this one sees as the last; of a writing one its own.
+        LMDB counts commits of a directory without gaps."""
+        return int(self._txn.id())
+
     def get(self, database: str, key: bytes) -> Any:
         """The value, or None."""
         return self._txn.get(key, db=self._databases[database])
