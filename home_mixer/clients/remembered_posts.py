@@ -56,7 +56,9 @@ class PostTable:
         return Recalled(held, headers, texts)
 
     def remember(self, ids: Ids, headers: NDArray[np.void], texts: Objects) -> None:
-        """Rows of distinct ids other than 0 that are not held; others may have to give way."""
+        """Rows of distinct ids other than 0 that are not held yet; others may have to give way."""
+        held, _ = self._find(ids)  # by a thread that read them too: a post has one row
+        ids, headers, texts = ids[~held], headers[~held], texts[~held]
         sets, mixed = self._sets(ids)
         empty = self._ids.take(sets, axis=0) == 0
         any_way = (mixed & np.uint64(WAYS - 1)).astype(np.intp)
@@ -114,7 +116,7 @@ class RememberedPosts:
     def remember(
         self, txn: Transaction, ids: Ids, headers: NDArray[np.void], texts: Objects
     ) -> None:
-        """Rows as read in this transaction, of distinct ids that `recall` did not hold."""
+        """Rows as read in this transaction, of distinct ids."""
         with self._turn:
             if self._seen == txn.number():
                 self._table.remember(ids, headers, texts)

@@ -70,6 +70,15 @@ def test_the_table_says_what_a_dictionary_would_or_nothing() -> None:
     assert not table.recall(np.arange(1, 120, dtype=np.uint64)).held.any()
 
 
+def test_a_post_that_two_threads_read_at_once_is_forgotten_whole() -> None:
+    """A second row of it would outlive its delete."""
+    table, one = PostTable(64), np.array([9], np.uint64)
+    table.remember(one, *row(9, "nine"))
+    table.remember(one, *row(9, "nine"))
+    table.forget(one)
+    assert not table.recall(one).held.any()
+
+
 def test_no_posts_id_is_no_row() -> None:
     table = PostTable(64)
     table.remember(np.array([9], np.uint64), *row(9, "nine"))
