@@ -1,11 +1,9 @@
-"""Membership and equality of 64-bit ids by the thousand: array operations on a table of places.
+"""Membership and equality of 64-bit ids by the thousand, by compiled tables of places.
 
-An id's place in a table follows from its bits (a multiplication by an odd constant, and the top
-bits of the product). Two ids of one place are told apart by comparing the ids themselves; the one
-that was pushed out is looked for in a second, smaller table with another constant, and so on, and
-in the end by a binary search. So answers are exact and the time is bounded whatever ids a client
-sends. Against sorting or a binary search for every value this is two to eight times faster at
-the sizes of a feed. Glossary: K ids known, N values asked for.
+The tables (``home_mixer.id_kernels``) are exact: an id's place says where to look, and the id
+itself is compared. Ids of one place, which only somebody who chose them so sends by the hundred, do
+not fit a table and are sorted and searched for, so that the time is bounded whatever comes.
+Glossary: K ids known, N values asked for.
 """
 
 from __future__ import annotations
@@ -16,89 +14,70 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from home_mixer.id_kernels import (
+    find_rows,
+    mark_ids,
+    number_leaders,
+    put_first_rows,
+    put_ids,
+    put_rows,
+)
 from home_mixer.query import Ids, no_ids
 
 Rows = NDArray[np.intp]
 Mask = NDArray[np.bool_]
 
-# Odd, random bits; one a table. Ids that share a place in all of them are searched for.
-_MULTIPLIERS: Final = tuple(
-    np.uint64(one) for one in (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9)
-)
-_PLACES_PER_ID: Final = 16  # one id in 32 is pushed out
-_BITS_MIN: Final = 15  # 128 KB, which the cache of a core holds; a viewer's lists push few out
-_FEW_PUSHED_OUT: Final = 8  # are compared one by one, which is cheaper than a table
-_FEW: Final = 256  # values: below, a binary search costs less than a table
+_PLACES_PER_ID: Final = 4  # a quarter full: an id that is not there takes 1.1 looks
+_PLACES_MIN: Final = 64
 
 
 class IdRows:
     """Where each of K distinct ids stands. Build it once, ask for many."""
 
-    def __init__(self, ids: Ids, *, level: int = 0) -> None:
-        """``level``: how many tables pushed these ids out; for this class's own use."""
+    def __init__(self, ids: Ids) -> None:
         self._ids = ids
-        self._level = level
-        self._order: Rows | None = None
-        self._few: list[tuple[np.uint64, int]] = []
-        self._rest: tuple[IdRows, Rows] | None = None
-        if level == len(_MULTIPLIERS) or not len(ids):
-            self._order = np.argsort(ids)
-            return
-        self._bits = _bits(len(ids))
-        place, rows = _places(ids, level, self._bits), np.arange(len(ids), dtype=np.int32)
-        self._table = np.zeros(1 << self._bits, np.int32)  # an empty place says row 0: compared
-        self._table[place] = rows
-        pushed_out = np.flatnonzero(self._table[place] != rows)
-        if len(pushed_out) <= _FEW_PUSHED_OUT:
-            self._few = [(ids[row], row) for row in pushed_out.tolist()]
-        else:
-            self._rest = IdRows(ids[pushed_out], level=level + 1), pushed_out
+        self._table = np.empty(_places(len(ids)), np.int32)
+        self._order = None if put_rows(self._table, ids) else np.argsort(ids)
 
     def find(self, values: Ids) -> tuple[Mask, Rows]:
         """([N] is it known, [N] its row; of an unknown one any row). K may be 0."""
         if self._order is not None:
             return self._search(values, self._order)
-        rows = self._table.take(_places(values, self._level, self._bits)).astype(np.intp)
-        found: Mask = self._ids.take(rows) == values
-        for one, row in self._few:
-            here = values == one
-            found |= here
-            rows[here] = row
-        if self._rest is not None:
-            rest, known_rows = self._rest
-            asked = (~found).nonzero()[0]
-            found_there, at = rest.find(values.take(asked))
-            found[asked] = found_there
-            rows[asked[found_there]] = known_rows[at[found_there]]
+        found, rows = np.empty(len(values), np.bool_), np.empty(len(values), np.intp)
+        find_rows(self._table, self._ids, values, found, rows)
         return found, rows
 
     def _search(self, values: Ids, order: Rows) -> tuple[Mask, Rows]:
-        if not len(order):
-            return np.zeros(len(values), np.bool_), np.zeros(len(values), np.intp)
         at = np.searchsorted(self._ids, values, sorter=order)
         at[at == len(order)] = 0
         rows = order[at]
         return self._ids[rows] == values, rows
 
 
-def contains(ids: Ids, values: NDArray[np.uint64]) -> NDArray[np.bool_]:
+def contains(ids: Ids, values: NDArray[np.uint64]) -> Mask:
     """[N]: is the value [N] among ``ids`` (sorted, distinct)? 0 means "none" and never is."""
-    if len(ids) and ids[0] == 0:
-        ids = ids[1:]
+    return contains_any(ids, [values])
+
+
+def contains_any(ids: Ids, columns: Sequence[NDArray[np.uint64]]) -> Mask:
+    """[N]: is any of the columns' values [N] among ``ids``? At least one column is needed."""
+    found = np.zeros(len(columns[0]), np.bool_)
     if not len(ids):
-        return np.zeros(len(values), np.bool_)
-    if len(values) >= _FEW:
-        return IdRows(ids).find(values)[0]
-    at = np.searchsorted(ids, values)
-    at[at == len(ids)] = 0
-    found: NDArray[np.bool_] = ids[at] == values
+        return found
+    table = np.zeros(_places(len(ids)), np.uint64)
+    if put_ids(table, ids):
+        for values in columns:
+            mark_ids(table, values, found)
+        return found
+    for values in columns:
+        found |= _among_sorted(ids, values)
     return found
 
 
-def contains_any(ids: Ids, columns: Sequence[NDArray[np.uint64]]) -> NDArray[np.bool_]:
-    """[N]: is any of the columns' values [N] among ``ids``? At least one column is needed."""
-    every = contains(ids, np.concatenate(columns)).reshape(len(columns), -1)
-    found: NDArray[np.bool_] = np.logical_or.reduce(every, axis=0)
+def _among_sorted(ids: Ids, values: NDArray[np.uint64]) -> Mask:
+    at = np.searchsorted(ids, values)
+    at[at == len(ids)] = 0
+    found: Mask = (ids[at] == values) & (values != 0)
     return found
 
 
@@ -112,31 +91,16 @@ def union(first: Ids, second: Ids) -> Ids:
 
 def first_rows(values: Ids) -> Rows:
     """[N]: the first row that holds the same value; its own for a value that is new there."""
-    return _first_rows(values, 0)
+    first = np.empty(len(values), np.intp)
+    table = np.empty(_places(len(values)), np.int32)
+    return first if put_first_rows(table, values, first) else _first_rows_sorted(values)
 
 
 def distinct(values: Ids) -> tuple[Ids, Rows]:
     """(the distinct values [K] in order of appearance, [N] where among them each value stands)."""
-    first = first_rows(values)
-    leaders = (first == np.arange(len(values))).nonzero()[0]
-    number = np.empty(len(values), np.intp)
-    number[leaders] = np.arange(len(leaders))
-    return values.take(leaders), number.take(first)
-
-
-def _first_rows(values: Ids, level: int) -> Rows:
-    count = len(values)
-    if level == len(_MULTIPLIERS) or count < _FEW:
-        return _first_rows_sorted(values)
-    bits = _bits(count)
-    place = _places(values, level, bits)
-    table = np.empty(1 << bits, np.int32)  # what is read below was written before
-    table[place[::-1]] = np.arange(count - 1, -1, -1, dtype=np.int32)  # the last written stays
-    rows = table.take(place).astype(np.intp)
-    others = (values.take(rows) != values).nonzero()[0]  # all rows of a value, or none
-    if len(others):
-        rows[others] = others.take(_first_rows(values.take(others), level + 1))
-    return rows
+    leaders, numbers = np.empty(len(values), np.intp), np.empty(len(values), np.intp)
+    count = number_leaders(first_rows(values), leaders, numbers)
+    return values.take(leaders[:count]), numbers
 
 
 def _first_rows_sorted(values: Ids) -> Rows:
@@ -149,13 +113,6 @@ def _first_rows_sorted(values: Ids) -> Rows:
     return rows
 
 
-def _bits(count: int) -> int:
-    """Of a table for so many ids."""
-    return max((count * _PLACES_PER_ID).bit_length(), _BITS_MIN)
-
-
-def _places(ids: Ids, level: int, bits: int) -> Rows:
-    mixed = ids * _MULTIPLIERS[level]
-    mixed >>= np.uint64(64 - bits)
-    places: Rows = mixed.view(np.intp)
-    return places
+def _places(count: int) -> int:
+    """Of a table for so many ids: a power of two."""
+    return 1 << max(count * _PLACES_PER_ID - 1, _PLACES_MIN - 1).bit_length()

@@ -9,12 +9,15 @@ original; ``author_diversity_by_original_author`` counts it for the author of th
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from candidate_pipeline.components import Scorer
 from candidate_pipeline.ranking import rank_descending
 from candidate_pipeline.table import CandidateTable
+from home_mixer.compiled import Int, kernel, read, written
 from home_mixer.id_sets import distinct
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.scorers.final_score import FALLBACK_SHIFT, Reals, final_score
@@ -56,14 +59,14 @@ def _ranks_within(keys: NDArray[np.uint64], table: CandidateTable) -> NDArray[np
     if fallback.any():
         base = np.where(fallback, base - FALLBACK_SHIFT, base)
     best_first = rank_descending(base, table["post_id"])
-    groups = distinct(keys)[1].take(best_first)
-    if len(groups) <= np.iinfo(np.uint16).max:
-        groups = groups.astype(np.uint16)  # a stable sort of so few values counts them
-    by_group = np.argsort(groups, kind="stable")
-    ordered = groups.take(by_group)
-    place = np.arange(len(ordered))
-    opens = np.ones(len(ordered), np.bool_)
-    np.not_equal(ordered[1:], ordered[:-1], out=opens[1:])
-    ranks = np.empty(len(ordered), np.int64)
-    ranks[best_first.take(by_group)] = place - np.maximum.accumulate(np.where(opens, place, 0))
+    ranks = np.empty(len(keys), np.int64)
+    _count_within(best_first, distinct(keys)[1], np.zeros(len(keys), np.int64), ranks)
     return ranks
+
+
+@kernel(read(Int), read(Int), written(Int), written(Int))
+def _count_within(order: Any, groups: Any, counts: Any, ranks: Any) -> None:
+    """ranks [N]: how many rows of the same group come earlier in the order [N]. counts: zeros."""
+    for row in order:
+        ranks[row] = counts[groups[row]]
+        counts[groups[row]] += 1
