@@ -15,7 +15,7 @@ from service_kit.action_list import ACTION_LIST_VERSION, MODEL_ACTIONS
 
 NUM_SURFACES = 16  # categories of the original's product surface table
 _ALWAYS_STORED = frozenset({"action_names", "action_list_version"})  # they say what outputs mean
-Precision = Literal["checkpoint", "float32", "bfloat16"]  # of a ranker in service
+Precision = Literal["checkpoint", "float32", "bfloat16", "int8"]  # of a ranker in service
 MAX_HASHES = 2  # hash functions with published constants (upstream, May 2026)
 
 

@@ -48,7 +48,7 @@ class CandidateLayers:
         counter = np.zeros(1, np.int64)
 
         def share() -> None:
-            with self._scratches.one() as scratch:
+            with self._scratches.one(layers) as scratch:
                 run_tiles(hidden, out, layers, self._heads, context, scratch, counter, rows)
 
         others = [self._pool.submit(share) for _ in range(threads - 1)]

@@ -37,7 +37,7 @@ class ContextLayers:
         """Tokens [T, D] and which are there [T] → all layers' keys [L, 1, G, K, T] and values."""
         c, seen = self._config, np.flatnonzero(mask)
         context = room(c.layers, c.kv_heads, c.key_size, len(seen))
-        with self._scratches.one() as scratch:
+        with self._scratches.one(layers) as scratch:
             run_context(hidden, seen, self._turns, layers, self._heads, c.causal, context, scratch)
         keys, values = unpacked(context, c.key_size)
         every = np.zeros((c.layers, 1, c.kv_heads, len(hidden), c.key_size), np.uint16)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from phoenix.fused.instructions import LANES, PANEL, helper
-from phoenix.fused.numbers import bfloat16, nearest, power_of_two, widened
+from phoenix.fused.numbers import as_kept, bfloat16, nearest, power_of_two, widened
 
 _F = np.float32
 _ZERO, _ONE, _TWO = _F(0), _F(1), _F(2)
@@ -55,11 +55,11 @@ def gelu(x: Any) -> Any:
 
 
 @helper
-def normed(x: Any, scale: Any, layer: int, which: int, out: Any, count: int) -> None:
+def normed_halves(x: Any, scale: Any, layer: int, which: int, out: Any, count: int) -> None:
     """Rows of x [R, N] divided by their root mean square, times the scale → bfloat16."""
     width = x.shape[1]
     for r in range(count):
-        factor = _inverse_rms(x, r, width)
+        factor = inverse_rms(x, r, width)
         for i in range(width):
             out[r, i] = bfloat16(x[r, i] * factor * scale[layer, which, i])
 
@@ -69,13 +69,13 @@ def add_normed(x: Any, added: Any, scale: Any, layer: int, which: int, count: in
     """x += the first columns of `added`, divided by their root mean square, times the scale."""
     width = x.shape[1]
     for r in range(count):
-        factor = _inverse_rms(added, r, width)
+        factor = inverse_rms(added, r, width)
         for i in range(width):
             x[r, i] += added[r, i] * factor * scale[layer, which, i]
 
 
 @helper
-def _inverse_rms(x: Any, r: int, width: int) -> Any:
+def inverse_rms(x: Any, r: int, width: int) -> Any:
     total = _ZERO
     for i in range(width):
         total += x[r, i] * x[r, i]
@@ -150,7 +150,7 @@ def rotate(x: Any, vectors: int, size: int, turns: Any, tokens: Any, count: int)
 
 @helper
 def gated(gates: Any, values: Any, out: Any, column: int, count: int) -> None:
-    """gelu(gates) ⊙ values [R, PANEL] → columns of `out` from `column` on, bfloat16."""
+    """gelu(gates) ⊙ values [R, PANEL] → columns of `out` from `column` on, as it keeps them."""
     for r in range(count):
         for i in range(PANEL):
-            out[r, place(column, i)] = bfloat16(gelu(gates[r, i]) * values[r, i])
+            out[r, place(column, i)] = as_kept(gelu(gates[r, i]) * values[r, i], out)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from phoenix.fused.elementwise import place, rotate, rounded
 from phoenix.fused.instructions import PANEL, ROWS, helper, kernel, take
 from phoenix.fused.numbers import bfloat16
+from phoenix.fused.operands import pairs
 from phoenix.fused.steps import (
     Context,
     Floats,
@@ -24,7 +25,6 @@ from phoenix.fused.steps import (
     Scratch,
     feed_forward,
     mix_head,
-    pairs,
     project,
     weigh_against_own,
     weigh_head,

@@ -10,7 +10,7 @@ from numba.core import types
 from numba.extending import intrinsic
 
 _cgutils_untyped: Any = _cgutils
-_HALF, _INT, _FLOAT = ir.IntType(16), ir.IntType(32), ir.FloatType()
+_BYTE, _HALF, _INT, _FLOAT = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.FloatType()
 
 
 def _type_nearest(typingctx, x):  # type: ignore[no-untyped-def]
@@ -58,13 +58,68 @@ def _type_bfloat16(typingctx, x):  # type: ignore[no-untyped-def]
     """The nearest bfloat16 of a finite float32, ties to even, as uint16."""
 
     def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-        bits = builder.bitcast(values[0], _INT)
-        sixteen = ir.Constant(_INT, 16)
-        odd = builder.and_(builder.lshr(bits, sixteen), ir.Constant(_INT, 1))
-        rounded = builder.add(builder.add(bits, ir.Constant(_INT, 0x7FFF)), odd)
-        return builder.trunc(builder.lshr(rounded, sixteen), _HALF)
+        return _brief(builder, values[0])
 
     return types.uint16(types.float32), code
 
 
+def _brief(builder: Any, value: Any) -> Any:
+    bits = builder.bitcast(value, _INT)
+    sixteen = ir.Constant(_INT, 16)
+    odd = builder.and_(builder.lshr(bits, sixteen), ir.Constant(_INT, 1))
+    rounded = builder.add(builder.add(bits, ir.Constant(_INT, 0x7FFF)), odd)
+    return builder.trunc(builder.lshr(rounded, sixteen), _HALF)
+
+
 bfloat16: Any = intrinsic(_type_bfloat16)
+
+
+def _type_as_kept(typingctx, x, array):  # type: ignore[no-untyped-def]
+    """A float32 as `array` holds it: itself, or the nearest bfloat16."""
+    is_brief = array.dtype == types.uint16
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return _brief(builder, values[0]) if is_brief else values[0]
+
+    return (types.uint16 if is_brief else types.float32)(types.float32, array), code
+
+
+as_kept: Any = intrinsic(_type_as_kept)
+
+
+def _type_magnitude(typingctx, x):  # type: ignore[no-untyped-def]
+    """The bits of |x|, which are in the order of the numbers, NaN the largest: a maximum of whole
+    numbers is taken in registers, one that minds NaN is not."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        bits = builder.bitcast(values[0], _INT)
+        return builder.and_(bits, ir.Constant(_INT, 0x7FFF_FFFF))
+
+    return types.int32(types.float32), code
+
+
+magnitude: Any = intrinsic(_type_magnitude)
+
+
+def _type_of_bits(typingctx, bits):  # type: ignore[no-untyped-def]
+    """The float32 of such bits."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.bitcast(values[0], _FLOAT)
+
+    return types.float32(types.int32), code
+
+
+of_bits: Any = intrinsic(_type_of_bits)
+
+
+def _type_low_byte(typingctx, x):  # type: ignore[no-untyped-def]
+    """The last eight bits of a float32."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        return builder.trunc(builder.bitcast(values[0], _INT), _BYTE)
+
+    return types.uint8(types.float32), code
+
+
+low_byte: Any = intrinsic(_type_low_byte)

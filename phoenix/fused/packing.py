@@ -13,21 +13,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from phoenix.config import RankerConfig
+from phoenix.fused.blocks import LEFT_ZERO
 from phoenix.fused.instructions import PANEL
 from phoenix.fused.layers import pack_context
+from phoenix.fused.operands import BYTE_MAX, Bytes
 from phoenix.fused.steps import Context, Halves, Layers
 from phoenix.ranker import ContextCache
 
 _NORMS = ("norm_attention_in", "norm_attention_out", "norm_ffn_in", "norm_ffn_out")
 
 
-def packed_layers(config: RankerConfig, dense: Mapping[str, Any]) -> Layers:
-    """All layers' parameters; matrices are rounded to bfloat16."""
+def packed_layers(config: RankerConfig, dense: Mapping[str, Any], of_bytes: bool) -> Layers:
+    """All layers' parameters; matrices are rounded to bfloat16, or to bytes."""
     modules = [dense[f"ranker/~/layer_{layer}"] for layer in range(config.layers)]
 
-    def matrices(*names: str) -> Halves:
-        joined = (np.concatenate([halves(m[n]) for n in names], axis=1) for m in modules)
-        return np.stack([packed(matrix) for matrix in joined])
+    def matrices(*names: str) -> Halves | Bytes:
+        joined = [np.concatenate([np.asarray(m[n]) for n in names], axis=1) for m in modules]
+        if of_bytes:
+            found = [packed_bytes(matrix.astype(np.float32)) for matrix in joined]
+            return Bytes(*(np.stack(arrays) for arrays in zip(*found, strict=True)))
+        return np.stack([packed(halves(matrix)) for matrix in joined])
 
     return Layers(
         inputs=matrices("query", "key", "value"),
@@ -74,11 +79,27 @@ def unpacked(context: Context, size: int) -> tuple[Halves, Halves]:
 
 def packed(matrix: Halves) -> Halves:
     """[I, N] → panels · pairs · PANEL · 2 numbers; zeros where I is odd, N no whole panels."""
+    return _packed(matrix, 2)
+
+
+def packed_bytes(matrix: NDArray[np.float32]) -> Bytes:
+    """[I, N] → one layer's, without the layer's axis: panels · quads · PANEL · 4 numbers."""
+    steps = np.maximum(np.abs(matrix).max(axis=0), np.float32(1e-30)) / np.float32(BYTE_MAX)
+    numbers = np.rint(matrix / steps).astype(np.int8)
+    starts = np.zeros(whole(matrix.shape[1]), np.int32)
+    scales = np.zeros(whole(matrix.shape[1]), np.float32)
+    starts[: len(steps)] = -LEFT_ZERO * numbers.sum(axis=0, dtype=np.int32)
+    scales[: len(steps)] = steps
+    return Bytes(_packed(numbers, 4), starts, scales)
+
+
+def _packed(matrix: NDArray[Any], together: int) -> NDArray[Any]:
+    """So many rows to a step, which lie together for each column."""
     inner, columns = matrix.shape
-    pairs, panels = -(-inner // 2), whole(columns) // PANEL
-    filled = np.zeros((2 * pairs, panels * PANEL), np.uint16)
+    steps, panels = -(-inner // together), whole(columns) // PANEL
+    filled = np.zeros((together * steps, panels * PANEL), matrix.dtype)
     filled[:inner, :columns] = matrix
-    parts = filled.reshape(pairs, 2, panels, PANEL)
+    parts = filled.reshape(steps, together, panels, PANEL)
     return np.ascontiguousarray(parts.transpose(2, 0, 3, 1)).reshape(-1)
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from phoenix.config import RankerConfig
 from phoenix.fused.instructions import PANEL
+from phoenix.fused.operands import ByteRows, Bytes
 from phoenix.fused.packing import whole
-from phoenix.fused.steps import Floats, Heads, Scratch
+from phoenix.fused.steps import Floats, Halves, Heads, Layers, Scratch
 from phoenix.layers import ffn_width
 
 
@@ -29,20 +30,21 @@ class Scratches:
     def __init__(self, config: RankerConfig, rows: int) -> None:
         """``rows`` of the largest tile."""
         self._config, self._rows = config, rows
-        self._idle: deque[Scratch] = deque()
+        self._idle: dict[bool, deque[Scratch]] = {False: deque(), True: deque()}
 
     @contextmanager
-    def one(self) -> Iterator[Scratch]:
-        """For one call at a time; what failed half-way is not used again."""
+    def one(self, layers: Layers) -> Iterator[Scratch]:
+        """For one call at a time with such layers; what failed half-way is not used again."""
+        of_bytes = isinstance(layers.inputs, Bytes)
         try:
-            scratch = self._idle.pop()
+            scratch = self._idle[of_bytes].pop()
         except IndexError:
-            scratch = empty_scratch(self._config, self._rows)
+            scratch = empty_scratch(self._config, self._rows, of_bytes)
         yield scratch
-        self._idle.append(scratch)
+        self._idle[of_bytes].append(scratch)
 
 
-def empty_scratch(config: RankerConfig, rows: int) -> Scratch:
+def empty_scratch(config: RankerConfig, rows: int, of_bytes: bool) -> Scratch:
     """Zeros: rows that are not real go through the products as well."""
     heads = heads_of(config)
     every = heads.heads * heads.key_size
@@ -53,11 +55,24 @@ def empty_scratch(config: RankerConfig, rows: int) -> Scratch:
     def floats(*columns: int) -> Floats:
         return np.zeros((rows, *columns), np.float32)
 
+    def halves(columns: int) -> Halves:
+        return np.zeros((rows, columns), np.uint16)
+
+    def left(columns: int) -> Halves | ByteRows:
+        if of_bytes:
+            return ByteRows(np.zeros((rows, columns), np.uint8), floats())
+        return halves(columns)
+
+    operand, narrow, query = left(widest), left(whole(config.width)), halves(whole(every))
+    if not isinstance(narrow, ByteRows):  # a head's queries are read before
+        narrow = query = halves(whole(max(config.width, every)))
     return Scratch(
         hidden=floats(config.width),
-        operand=np.zeros((rows, widest), np.uint16),
-        query=np.zeros((rows, whole(max(config.width, every))), np.uint16),
-        weights=np.zeros((rows, tokens), np.uint16),
+        operand=operand,
+        narrow=narrow,
+        parts=floats(widest) if isinstance(operand, ByteRows) else operand,
+        query=query,
+        weights=halves(tokens),
         projected=floats(whole(max(joined, config.width))),
         scores=floats(tokens),
         mixed=floats(whole(heads.key_size)),

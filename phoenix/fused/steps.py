@@ -6,7 +6,7 @@ size, S context tokens that may be seen, W feed-forward width. Matrices are pack
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,14 +14,22 @@ from numpy.typing import NDArray
 from phoenix.fused.elementwise import (
     add_normed,
     gated,
-    normed,
     own_scores,
     place,
     weigh,
     weigh_own,
 )
-from phoenix.fused.instructions import PANEL, ROWS, helper, multiply_block
-from phoenix.fused.numbers import bfloat16
+from phoenix.fused.instructions import PANEL, helper
+from phoenix.fused.numbers import as_kept
+from phoenix.fused.operands import (
+    ByteRows,
+    Bytes,
+    completed,
+    multiply,
+    multiply_halves,
+    normed,
+    panels,
+)
 
 Halves = NDArray[np.uint16]
 Floats = NDArray[np.float32]
@@ -29,13 +37,13 @@ _F = np.float32
 
 
 class Layers(NamedTuple):
-    """All layers' parameters, packed along their last axis."""
+    """All layers' parameters, packed along their last axis; matrices all in one of the types."""
 
-    inputs: Halves  # [L, D · (H + 2 G) K]: query, key, value
-    output: Halves  # [L, H K · D]
-    gates: Halves  # [L, D · W]
-    values: Halves  # [L, D · W]
-    ffn_output: Halves  # [L, W · D]
+    inputs: Halves | Bytes  # [L, D · (H + 2 G) K]: query, key, value
+    output: Halves | Bytes  # [L, H K · D]
+    gates: Halves | Bytes  # [L, D · W]
+    values: Halves | Bytes  # [L, D · W]
+    ffn_output: Halves | Bytes  # [L, W · D]
     norms: Floats  # [L, 4, D]: attention in and out, feed-forward in and out
 
 
@@ -60,7 +68,9 @@ class Scratch(NamedTuple):
     """One thread's own; rows behind a tile's real ones hold numbers that nobody reads."""
 
     hidden: Floats  # [R, D]
-    operand: Halves  # [R, D, H K or W, whichever is most]: left of the next product
+    operand: Halves | ByteRows  # [R, D, H K or W, whichever is most]: left of the next product
+    narrow: Halves | ByteRows  # [R, D]: the same while `operand` is made of its products
+    parts: Halves | Floats  # [R, H K or W]: of which `operand` is made; bfloat16: `operand` itself
     query: Halves  # [R, H K]
     weights: Halves  # [R, S, one more where that is odd]
     projected: Floats  # [R, (H + 2 G) K or D]
@@ -78,10 +88,10 @@ def project(layers: Layers, layer: int, heads: Heads, scratch: Scratch, count: i
     """Queries, keys and values of the hidden rows, side by side."""
     joined = (heads.heads + 2 * heads.groups) * heads.key_size
     normed(scratch.hidden, layers.norms, layer, 0, scratch.operand, count)
-    _product(
-        scratch.operand, 0, layers.inputs, layer * layers.inputs.shape[1],
-        scratch.hidden.shape[1], joined, scratch.projected, count,
-    )  # fmt: skip
+    width = scratch.hidden.shape[1]
+    multiply(
+        scratch.operand, layers.inputs, layer, 0, width, panels(joined), scratch.projected, count
+    )
 
 
 @helper
@@ -92,8 +102,15 @@ def weigh_head(
     size, group = heads.key_size, head // (heads.heads // heads.groups)
     at = (layer * heads.groups + group) * context.keys.shape[2]
     scale = _F(1) / np.sqrt(_F(size))
-    _product(
-        scratch.query, head * size, context.keys, at, size, context.seen, scratch.scores, count
+    multiply_halves(
+        scratch.query,
+        head * size,
+        context.keys,
+        at,
+        size,
+        panels(context.seen),
+        scratch.scores,
+        count,
     )
     weigh(scratch.scores, context.seen, first, scale, scratch.weights, scratch.totals, count)
 
@@ -112,17 +129,20 @@ def mix_head(
 ) -> None:
     size, group = heads.key_size, head // (heads.heads // heads.groups)
     at = (layer * heads.groups + group) * context.values.shape[2]
-    _product(scratch.weights, 0, context.values, at, context.seen, size, scratch.mixed, count)
+    multiply_halves(
+        scratch.weights, 0, context.values, at, context.seen, panels(size), scratch.mixed, count
+    )
     _mix(scratch, head * size, (heads.heads + heads.groups + group) * size, size, count)
 
 
 @helper
 def write(layers: Layers, layer: int, heads: Heads, scratch: Scratch, count: int) -> None:
     """What attention adds to the hidden rows."""
-    _product(
-        scratch.operand, 0, layers.output, layer * layers.output.shape[1],
-        heads.heads * heads.key_size, scratch.hidden.shape[1], scratch.projected, count,
-    )  # fmt: skip
+    every, width = heads.heads * heads.key_size, scratch.hidden.shape[1]
+    completed(scratch.parts, every, scratch.operand, count)
+    multiply(
+        scratch.operand, layers.output, layer, 0, every, panels(width), scratch.projected, count
+    )
     add_normed(scratch.hidden, scratch.projected, layers.norms, layer, 1, count)
 
 
@@ -134,43 +154,19 @@ def _mix(scratch: Scratch, column: int, value: int, size: int, count: int) -> No
         own, inverse = scratch.own[r], scratch.inverse[r]
         for i in range(size):
             both = (mixed[r, i] + own * from_own[r, place(value, i)]) * inverse
-            scratch.operand[r, place(column, i)] = bfloat16(both)
+            scratch.parts[r, place(column, i)] = as_kept(both, scratch.parts)
 
 
 @helper
 def feed_forward(layers: Layers, layer: int, heads: Heads, scratch: Scratch, count: int) -> None:
     width, wide = scratch.hidden.shape[1], heads.ffn_width
-    normed(scratch.hidden, layers.norms, layer, 2, scratch.query, count)
-    panel_numbers = pairs(width) * 2 * PANEL
+    normed(scratch.hidden, layers.norms, layer, 2, scratch.narrow, count)
     for panel in range(panels(wide)):
-        at = layer * layers.gates.shape[1] + panel * panel_numbers
-        _product(scratch.query, 0, layers.gates, at, width, PANEL, scratch.gates, count)
-        _product(scratch.query, 0, layers.values, at, width, PANEL, scratch.values, count)
-        gated(scratch.gates, scratch.values, scratch.operand, panel * PANEL, count)
-    _product(
-        scratch.operand, 0, layers.ffn_output, layer * layers.ffn_output.shape[1], wide, width,
-        scratch.projected, count,
-    )  # fmt: skip
+        multiply(scratch.narrow, layers.gates, layer, panel, width, 1, scratch.gates, count)
+        multiply(scratch.narrow, layers.values, layer, panel, width, 1, scratch.values, count)
+        gated(scratch.gates, scratch.values, scratch.parts, panel * PANEL, count)
+    completed(scratch.parts, wide, scratch.operand, count)
+    multiply(
+        scratch.operand, layers.ffn_output, layer, 0, wide, panels(width), scratch.projected, count
+    )
     add_normed(scratch.hidden, scratch.projected, layers.norms, layer, 3, count)
-
-
-@helper
-def _product(
-    left: Any, column: int, packed: Any, at: int, inner: int, columns: int, out: Any, count: int
-) -> None:
-    """out[:count, :columns] = left[:count, column : column + inner] · packed, from number `at`."""
-    depth = pairs(inner)
-    for panel in range(panels(columns)):
-        for row in range(0, count, ROWS):
-            multiply_block(left, row, column, packed, at, depth, out, row, panel * PANEL)
-        at += depth * 2 * PANEL
-
-
-@helper
-def pairs(inner: int) -> int:
-    return (inner + 1) // 2
-
-
-@helper
-def panels(columns: int) -> int:
-    return (columns + PANEL - 1) // PANEL

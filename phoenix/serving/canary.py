@@ -13,6 +13,7 @@ import numpy as np
 from phoenix.features import CandidateInputs
 from phoenix.serving.inputs import Context
 from phoenix.serving.loading import PROBABILITY_DIFFERENCE_MAX, probability_difference
+from phoenix.serving.precision import products_type
 from phoenix.serving.programs import slice_candidates
 from phoenix.serving.served import Scores, ServedRanker
 from phoenix.serving.telemetry import Telemetry
@@ -73,7 +74,7 @@ class Canary:
         self._telemetry.canary_checks.inc()
         self._telemetry.canary_difference.observe(difference)
         self._telemetry.canary_difference_max.set(self._worst)
-        limit = PROBABILITY_DIFFERENCE_MAX[model.programs.config.compute_dtype]
+        limit = PROBABILITY_DIFFERENCE_MAX[products_type(model.programs.config, model.params)]
         if not difference <= limit:
             logger.error(
                 "a score depends on its batch",

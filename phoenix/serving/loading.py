@@ -17,7 +17,7 @@ from phoenix.config import ModelConfig, Precision
 from phoenix.features import CandidateInputs, ContextInputs, contents, hours, optional_inputs
 from phoenix.ranker import Ranker
 from phoenix.serving.buckets import Shapes
-from phoenix.serving.precision import resident, served_config
+from phoenix.serving.precision import products_type, resident, served_config
 from phoenix.serving.programs import (
     Params,
     compile_ranker,
@@ -27,10 +27,11 @@ from phoenix.serving.programs import (
 from phoenix.serving.served import Scores, ServedRanker, ServedRetrieval
 
 # Largest difference of a probability between two ways to ask for it. Rounding of sums in another
-# order stays below 1e-6 (measured, demo and mid); bfloat16 keeps three decimal digits.
-PROBABILITY_DIFFERENCE_MAX = {"float32": 1e-5, "bfloat16": 2e-2}
-# bfloat16 beside float32 on random parameters: 0.006 (benchmarks/scoring); beyond ten times that a
-# checkpoint's numbers are not for so few digits.
+# order stays below 1e-6 (measured, demo and mid); bfloat16 keeps three decimal digits; with int8
+# small requests that share a call are multiplied in bfloat16.
+PROBABILITY_DIFFERENCE_MAX = {"float32": 1e-5, "bfloat16": 2e-2, "int8": 6e-2}
+# Beside float32, on random parameters: bfloat16 0.006, int8 0.03 (benchmarks/scoring); beyond twice
+# the latter a checkpoint's numbers are not for so few digits.
 PRECISION_ERROR_MAX = 0.06
 UNIT_LENGTH_ERROR_MAX = 1e-3  # a tower that does not normalise is broken; rounding is 1e-6
 _CHECK_SEED = 20261121  # any fixed number: the check is the same for every checkpoint
@@ -49,7 +50,7 @@ def load_served_ranker(
     """Blocks for seconds. Raises CheckpointError, ModelRefusedError or TypeError."""
     trained, checkpoint = load_ranker(path)
     config = served_config(trained, precision)
-    params = resident(config, checkpoint.params)
+    params = resident(config, checkpoint.params, of_bytes=precision == "int8")
     if running is not None and running.programs.config == config:
         programs = running.programs
     else:
@@ -79,8 +80,9 @@ def precision_error(model: ServedRanker, dense: Params) -> float:
     error = float(np.abs(np.exp(found.log_probs) - np.asarray(truth)).max())
     if not error <= PRECISION_ERROR_MAX:  # NaN fails too
         raise ModelRefusedError(
-            f"in {config.compute_dtype} a probability differs by {error:.2g} from float32, at most "
-            f"{PRECISION_ERROR_MAX}: set ranker_precision to float32 for this checkpoint"
+            f"in {products_type(config, model.params)} a probability differs by {error:.2g} from "
+            f"float32, at most {PRECISION_ERROR_MAX}: set ranker_precision to float32 for this "
+            "checkpoint"
         )
     return error
 
@@ -195,7 +197,7 @@ def _require_finite(scores: Scores) -> None:
 def _require_equal(model: ServedRanker, whole: Scores, other: Scores, order: Any, how: str) -> None:
     """`other` scores the candidates `order` of `whole`, asked for in another way."""
     difference = probability_difference(Scores(*(values[order] for values in whole)), other)
-    limit = PROBABILITY_DIFFERENCE_MAX[model.programs.config.compute_dtype]
+    limit = PROBABILITY_DIFFERENCE_MAX[products_type(model.programs.config, model.params)]
     if not difference <= limit:  # NaN fails too
         raise ModelRefusedError(
             f"a candidate's probability differs by {difference:.2g} when {how}; at most {limit}"

@@ -6,24 +6,20 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
-import haiku as hk
-import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 import pytest
 
-from phoenix.attention import KeysValues
 from phoenix.config import ranker_preset
 from phoenix.fused import elementwise, numbers
+from phoenix.fused.blocks import multiply_block
 from phoenix.fused.candidates import CandidateLayers, runs_here
 from phoenix.fused.context import ContextLayers
-from phoenix.fused.instructions import PANEL, ROWS, has_instructions, kernel, multiply_block
-from phoenix.fused.packing import halves, packed, packed_layers
+from phoenix.fused.instructions import PANEL, ROWS, has_instructions, kernel
+from phoenix.fused.packing import halves, packed
 from phoenix.fused.rows import gathered
-from phoenix.layers import Block
 from phoenix.ranker import Ranker
-from phoenix.serving.loading import made_up_candidates, made_up_context
+from phoenix.serving.loading import made_up_candidates
 
 pytestmark = pytest.mark.skipif(
     not has_instructions(), reason="the kernel needs a processor with AVX-512 BF16"
@@ -35,58 +31,16 @@ SHAPES = {
 }
 
 
-class Model:
-    """A small ranker in bfloat16 with parameters that speak, and one viewer's context."""
-
-    def __init__(self, history: int = 21, **sizes: Any) -> None:
-        self.config = ranker_preset("nano", history_length=21, compute_dtype="bfloat16", **sizes)
-        self.ranker = Ranker(self.config)
-        rng = np.random.default_rng(7)
-        fresh = self.ranker.init(3)
-        shaken = jax.tree.map(
-            lambda w: np.float32(w + 0.2 * rng.standard_normal(w.shape)), fresh["dense"]
-        )
-        self.params = {"dense": shaken, "tables": fresh["tables"]}
-        context = made_up_context(self.config, rng)
-        mask = np.arange(21)[None] >= 21 - history
-        self.context = context._replace(history_mask=mask)
-        self.cache = self.ranker.encode(self.params, self.context)
-        self.layers = packed_layers(self.config, shaken)
-
-    def hidden(self, count: int) -> np.ndarray:
-        rng = np.random.default_rng(count)
-        return rng.standard_normal((count, self.config.width)).astype(np.float32)
-
-    def fused(self, hidden: np.ndarray, threads: int = 2) -> np.ndarray:
-        return CandidateLayers(self.config, threads).run(self.layers, self.cache, hidden)
-
-    def plain(self, hidden: np.ndarray, dtype: str) -> np.ndarray:
-        """The blocks themselves."""
-        config = replace(self.config, compute_dtype=dtype)
-
-        def run(x: jax.Array) -> jax.Array:
-            for at in range(config.layers):
-                layer = KeysValues(self.cache.layers.keys[at], self.cache.layers.values[at])
-                x = Block(config, name=f"layer_{at}").score(x, layer, self.cache.mask)
-            return x
-
-        named = {
-            name.removeprefix("ranker/~/"): values for name, values in self.params["dense"].items()
-        }
-        apply = hk.without_apply_rng(hk.transform(run)).apply
-        return np.asarray(apply(named, jnp.asarray(hidden)[None])[0])
-
-
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return Model()
+def model(make_model) -> Any:
+    return make_model()
 
 
 @pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("history", [0, 8, 21])
-def test_layers_are_those_of_the_model(sizes: dict[str, int], history: int) -> None:
+def test_layers_are_those_of_the_model(make_model, sizes: dict[str, int], history: int) -> None:
     """A feed scored by the kernel must be as near to float32 as one that XLA scores in bfloat16."""
-    model = Model(history, **sizes)
+    model = make_model(history, **sizes)
     hidden = model.hidden(2 * ROWS + 3)
     exact, rounded = (model.plain(hidden, dtype) for dtype in ("float32", "bfloat16"))
     fused = model.fused(hidden)
@@ -98,9 +52,11 @@ def test_layers_are_those_of_the_model(sizes: dict[str, int], history: int) -> N
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("sizes", SHAPES.values(), ids=SHAPES)
 @pytest.mark.parametrize("history", [0, 8, 21])
-def test_contexts_are_those_of_the_model(sizes: dict[str, int], history: int, causal: bool) -> None:
+def test_contexts_are_those_of_the_model(
+    make_model, sizes: dict[str, int], history: int, causal: bool
+) -> None:
     """Candidates must read the viewer's history as the model encodes it, masks and all."""
-    model = Model(history, causal=causal, **sizes)
+    model = make_model(history, causal=causal, **sizes)
     hidden, cache = model.ranker.open(model.params, model.context)
     mask = np.asarray(cache.mask)[0]
     found = ContextLayers(model.config).run(model.layers, np.asarray(hidden)[0], mask)
@@ -117,7 +73,7 @@ def test_contexts_are_those_of_the_model(sizes: dict[str, int], history: int, ca
 
 
 @pytest.mark.parametrize("count", [1, ROWS, ROWS + 1, 6 * ROWS + 5])
-def test_any_number_on_any_threads_is_the_same(model: Model, count: int) -> None:
+def test_any_number_on_any_threads_is_the_same(model, count: int) -> None:
     """A candidate's score must not depend on how the others were spread over tiles and cores."""
     hidden = model.hidden(count)
     alone = np.concatenate([model.fused(row[None], threads=1) for row in hidden])
@@ -125,7 +81,7 @@ def test_any_number_on_any_threads_is_the_same(model: Model, count: int) -> None
         assert np.array_equal(model.fused(hidden, threads), alone)
 
 
-def test_calls_at_once_do_not_mix(model: Model) -> None:
+def test_calls_at_once_do_not_mix(model) -> None:
     """Two feeds that are scored at the same moment must not see each other's numbers."""
     layers = CandidateLayers(model.config, 2)
     inputs = [model.hidden(count) for count in (100, 150, 200, 250)] * 5
@@ -135,9 +91,9 @@ def test_calls_at_once_do_not_mix(model: Model) -> None:
         assert np.array_equal(answer, model.fused(hidden, 1))
 
 
-def test_begun_and_finished_is_the_whole_score() -> None:
+def test_begun_and_finished_is_the_whole_score(make_model) -> None:
     """A ranker that scores in two programs must answer what one program does."""
-    model = Model()
+    model = make_model()
     candidates = made_up_candidates(model.config, np.random.default_rng(1), 40)
     tables = model.params["tables"]
     rows = (
