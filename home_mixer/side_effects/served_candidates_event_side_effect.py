@@ -67,18 +67,30 @@ def served_event(
     """The event of one response."""
     log_probs = log_probabilities(served)
     dwell = np.nan_to_num(served[DWELL_TIME_COLUMN])
+    rows = zip(
+        served["post_id"].tolist(),
+        served["author_id"].tolist(),
+        served["score"].tolist(),
+        (served["in_network"] == YES).tolist(),
+        log_probs.tolist(),
+        np.logical_or.reduce(np.isfinite(log_probs), axis=1).tolist(),
+        dwell.tolist(),
+        strict=True,
+    )
     posts = [
         events_pb2.ServedPost(
-            post_id=int(served["post_id"][row]),
-            author_id=int(served["author_id"][row]),
-            score=float(served["score"][row]),
-            position=row,
-            in_network=bool(served["in_network"][row] == YES),
+            post_id=post_id,
+            author_id=author_id,
+            score=score,
+            position=position,
+            in_network=in_network,
             propensity=PROPENSITY,
-            log_probs=log_probs[row].tolist() if np.isfinite(log_probs[row]).any() else (),
-            dwell_seconds=float(dwell[row]),
+            log_probs=heads if known else (),
+            dwell_seconds=seconds,
         )
-        for row in range(len(served))
+        for position, (post_id, author_id, score, in_network, heads, known, seconds) in enumerate(
+            rows
+        )
     ]
     return events_pb2.ServedEvent(
         viewer_id=query.viewer_id,

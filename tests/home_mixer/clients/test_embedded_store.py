@@ -132,3 +132,38 @@ def test_a_writer_that_was_closed_says_so(tmp_path: Path) -> None:
     store.close()
     with pytest.raises(StoreError, match="has been closed"):
         store.writer.apply(FeatureBatch(), {})
+
+
+async def test_writes_that_wait_together_are_one_transaction(tmp_path: Path) -> None:
+    """Two ends of transactions a feed wait for the disk twice."""
+    store = EmbeddedFeatureStore(tmp_path, map_bytes=MAP_BYTES)
+    clients = store.clients()
+    with store._served.read() as txn:
+        before = txn.number()
+    info = RequestInfo("r", HOUR_MS, "hash", ids(7))
+    await asyncio.gather(
+        clients.served.add_served(1, ids(7), HOUR_MS), clients.requests.put_request(1, info)
+    )
+    with store._served.read() as txn:
+        assert txn.number() == before + 1
+    assert (await clients.served.served_since(1, 0, 9)).tolist() == [7]
+    assert (await clients.requests.get_request(1)) is not None
+    store.close()
+
+
+async def test_a_write_that_fails_is_told_to_all_that_shared_its_transaction(
+    tmp_path: Path,
+) -> None:
+    """The second of two would believe that it was stored."""
+    store = EmbeddedFeatureStore(tmp_path, map_bytes=1 << 20)
+    clients = store.clients()
+    long = RequestInfo("r", HOUR_MS, "hash", np.zeros(1 << 18, np.uint64))
+    results = await asyncio.gather(
+        clients.requests.put_request(1, long),
+        clients.served.add_served(1, ids(7), HOUR_MS),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [StoreFullError, StoreFullError]
+    await clients.served.add_served(1, ids(7), HOUR_MS)
+    assert (await clients.served.served_since(1, 0, 9)).tolist() == [7]
+    store.close()
