@@ -56,7 +56,6 @@ from home_mixer.scorers.oon_scorer import OONScorer
 from home_mixer.scorers.phoenix_scorer import PhoenixScorer as WirePhoenixScorer
 from home_mixer.scorers.weighted_scorer import WeightedScorer
 from home_mixer.selectors.top_k_score_selector import TopKScoreSelector
-from home_mixer.sources.ancestors import ancestors_column
 from home_mixer.sources.phoenix_source import PhoenixSource as WirePhoenixSource
 from home_mixer.sources.thunder_source import ThunderSource as WireThunderSource
 
@@ -82,8 +81,6 @@ class ThunderSource(Source[ScoredPostsQuery]):
             "reposted_post_id": np.array([post.reposted_post_id for _, post in posts], ids),
             "reposted_user_id": np.array([post.reposted_user_id for _, post in posts], ids),
         }
-        parents, roots = columns["in_reply_to_post_id"], columns["conversation_id"]
-        columns["ancestors"] = ancestors_column(parents, roots)
         columns["served_type"] = np.full(len(posts), SERVED_IN_NETWORK, np.int8)
         self._columns = columns
 

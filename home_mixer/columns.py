@@ -54,7 +54,6 @@ IDENTITY_COLUMNS: Final[tuple[Column, ...]] = (
     Column("text", _OBJECT, "", "own text"),
     Column("reposted_text", _OBJECT, "", "text of the original of a repost"),
     Column("quoted_text", _OBJECT, "", "text of the quoted post"),
-    Column("ancestors", _OBJECT, (), "tuple of ints: parent, then root where it is another post"),
     Column("in_network", _TRI, UNKNOWN, "the author is followed or is the viewer"),
     Column("video_duration_ms", _TIME, 0, "of the first video; 0: none or unknown"),
     Column("has_media", _BOOL, False, "has at least one photo or video"),

@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 
 from benchmarks.store.object_store import LightPost
 from home_mixer.columns import SERVED_IN_NETWORK
-from home_mixer.sources.ancestors import ancestors_column
 from protos import thunder_pb2
 from thunder.layout import REPLY, REPOST, VIDEO
 from thunder.store import Found
@@ -62,17 +61,14 @@ def encode_objects(posts: Sequence[LightPost], authors_scanned: int) -> bytes:
 def columns_with_objects(message: bytes) -> dict[str, NDArray[np.generic]]:
     """The candidates' columns [N] from N message objects."""
     posts = thunder_pb2.GetInNetworkPostsResponse.FromString(message).posts
-    replies = np.array([post.in_reply_to_post_id for post in posts], np.uint64)
-    conversations = np.array([post.conversation_id for post in posts], np.uint64)
     return {
         "post_id": np.array([post.post_id for post in posts], np.uint64),
         "author_id": np.array([post.author_id for post in posts], np.uint64),
         "created_at_ms": np.array([post.created_at_ms for post in posts], np.int64),
-        "in_reply_to_post_id": replies,
+        "in_reply_to_post_id": np.array([post.in_reply_to_post_id for post in posts], np.uint64),
         "in_reply_to_user_id": np.array([post.in_reply_to_user_id for post in posts], np.uint64),
-        "conversation_id": conversations,
+        "conversation_id": np.array([post.conversation_id for post in posts], np.uint64),
         "reposted_post_id": np.array([post.source_post_id for post in posts], np.uint64),
         "reposted_user_id": np.array([post.source_user_id for post in posts], np.uint64),
-        "ancestors": ancestors_column(replies, conversations),
         "served_type": np.full(len(posts), SERVED_IN_NETWORK, np.int8),
     }

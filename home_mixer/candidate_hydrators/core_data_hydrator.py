@@ -1,8 +1,8 @@
 """Core data of each post: text, thread, repost, quote, media. A post without text is no error.
 
 What the store knows replaces what a source said; what it does not know stays, with
-``core_data_found`` no. Ancestors are filled for replies from retrieval too. When the store does
-not answer at all, what it said of a post before still holds, and of all others ``core_data_found``
+``core_data_found`` no. So replies from retrieval have a thread too. When the store does not answer
+at all, what it said of a post before still holds, and of all others ``core_data_found``
 stays unknown: see CoreDataHydrationFilter.
 """
 
@@ -19,7 +19,6 @@ from home_mixer.clients.protocols import PostBatch
 from home_mixer.columns import NO, UNKNOWN, YES
 from home_mixer.last_known import REASON_STALE
 from home_mixer.query import ScoredPostsQuery
-from home_mixer.sources.ancestors import ancestors_column
 
 _COPIED = (
     "created_at_ms",
@@ -33,8 +32,8 @@ _COPIED = (
 
 
 class CoreDataHydrator(Hydrator[ScoredPostsQuery]):
-    reads = frozenset({"post_id", "ancestors", *_COPIED} - {"text"})
-    writes = frozenset({"ancestors", "quoted_post_id", "has_media", "core_data_found", *_COPIED})
+    reads = frozenset({"post_id", *_COPIED} - {"text"})
+    writes = frozenset({"quoted_post_id", "has_media", "core_data_found", *_COPIED})
     on_failure = FailurePolicy.FAIL_CLOSED
 
     def __init__(self, posts: SharedPostReads, budget_ms: float) -> None:
@@ -60,9 +59,6 @@ def _columns(table: CandidateTable, batch: PostBatch, otherwise: int) -> dict[st
     columns: dict[str, AnyArray] = {name: getattr(batch, name) for name in _COPIED}
     if not found.all():
         columns = {name: np.where(found, new, table[name]) for name, new in columns.items()}
-    columns["ancestors"] = ancestors_column(
-        columns["in_reply_to_post_id"], columns["conversation_id"]
-    )
     columns["quoted_post_id"] = batch.quoted_post_id
     columns["has_media"] = batch.has_media
     columns["core_data_found"] = np.where(found, YES, otherwise).astype(np.int8)

@@ -18,7 +18,9 @@ from home_mixer.query import ScoredPostsQuery
 
 
 class DedupConversationFilter(Filter[ScoredPostsQuery]):
-    reads = frozenset({"post_id", "reposted_post_id", "ancestors", "score"})
+    reads = frozenset(
+        {"post_id", "reposted_post_id", "in_reply_to_post_id", "conversation_id", "score"}
+    )
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
         best_first = np.argsort(-table["score"], kind="stable")  # NaN last
@@ -29,8 +31,6 @@ class DedupConversationFilter(Filter[ScoredPostsQuery]):
 
 
 def _conversations(table: CandidateTable) -> NDArray[np.uint64]:
-    keys = original_ids(table).copy()
-    ancestors = table["ancestors"]
-    for row in np.flatnonzero(ancestors.astype(np.bool_)):
-        keys[row] = min(ancestors[row])
-    return keys
+    parents, roots = table["in_reply_to_post_id"], table["conversation_id"]
+    first = np.where(roots != 0, np.minimum(parents, roots), parents)
+    return np.where(parents != 0, first, original_ids(table))

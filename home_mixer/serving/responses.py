@@ -22,7 +22,7 @@ _SHOWN = (
     "served_type",
     "last_scored_at_ms",
     "prediction_request_id",
-    "ancestors",
+    "conversation_id",
     "author_screen_name",
     "reposted_screen_name",
     "visibility_reason",
@@ -58,12 +58,19 @@ def scored_posts(feed: CandidateTable) -> list[pb.ScoredPost]:
             served_type=rows["served_type"][at],
             last_scored_timestamp_ms=rows["last_scored_at_ms"][at],
             prediction_request_id=rows["prediction_request_id"][at],
-            ancestors=rows["ancestors"][at],
+            ancestors=ancestors(rows["in_reply_to_post_id"][at], rows["conversation_id"][at]),
             screen_names=_screen_names(rows, at),
             visibility_reason=rows["visibility_reason"][at] or None,
         )
         for at in range(len(feed))
     ]
+
+
+def ancestors(parent: int, root: int) -> tuple[int, ...]:
+    """Of a reply its parent, then the root of its thread where that is another post; else none."""
+    if not parent:
+        return ()
+    return (parent, root) if root and root != parent else (parent,)
 
 
 def _screen_names(rows: dict[str, list[Any]], at: int) -> dict[int, str]:

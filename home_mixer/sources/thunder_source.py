@@ -4,7 +4,6 @@ Where thunder's authors lie in several shares, all are asked at once with the wh
 look at everybody followed, and a reply is answered with by the share of the author replied to. The
 merged answer is what one large thunder would say. A share that is away costs its posts, and the
 degraded reasons name it. ``partial`` (thunder ran out of time) keeps what came and says so too.
-Ancestors of a reply are its parent, then the root of its thread where that is another post.
 """
 
 from __future__ import annotations
@@ -25,7 +24,6 @@ from home_mixer.columns import SERVED_IN_NETWORK
 from home_mixer.deadline import call_timeout_s
 from home_mixer.query import ScoredPostsQuery
 from home_mixer.query_hydrators.user_features_query_hydrator import FEATURES_UNKNOWN
-from home_mixer.sources.ancestors import ancestors_column
 from protos import thunder_pb2
 
 FOLLOWED_MAX = 10_000  # thunder's limits
@@ -47,7 +45,6 @@ class ThunderSource(Source[ScoredPostsQuery]):
             "conversation_id",
             "reposted_post_id",
             "reposted_user_id",
-            "ancestors",
             "served_type",
         }
     )
@@ -147,18 +144,15 @@ def rank_in_group(groups: NDArray[np.uint64]) -> NDArray[np.int64]:
 
 def light_post_columns(posts: NDArray[np.uint64]) -> dict[str, AnyArray]:
     """Columns of thunder's posts [F, N]; an unset id is 0."""
-    replies = posts[LightPost.IN_REPLY_TO_POST_ID_FIELD_NUMBER]
-    conversations = posts[LightPost.CONVERSATION_ID_FIELD_NUMBER]
     return {
         "post_id": posts[LightPost.POST_ID_FIELD_NUMBER],
         "author_id": posts[LightPost.AUTHOR_ID_FIELD_NUMBER],
         "created_at_ms": _created_at_ms(posts),
-        "in_reply_to_post_id": replies,
+        "in_reply_to_post_id": posts[LightPost.IN_REPLY_TO_POST_ID_FIELD_NUMBER],
         "in_reply_to_user_id": posts[LightPost.IN_REPLY_TO_USER_ID_FIELD_NUMBER],
-        "conversation_id": conversations,
+        "conversation_id": posts[LightPost.CONVERSATION_ID_FIELD_NUMBER],
         "reposted_post_id": posts[LightPost.SOURCE_POST_ID_FIELD_NUMBER],
         "reposted_user_id": posts[LightPost.SOURCE_USER_ID_FIELD_NUMBER],
-        "ancestors": ancestors_column(replies, conversations),
         "served_type": np.full(posts.shape[1], SERVED_IN_NETWORK, np.int8),
     }
 

@@ -46,10 +46,13 @@ def test_nan_scores_do_not_leave_the_order_undefined():
 
 def test_a_post_found_by_both_sources_keeps_its_ancestors():
     """Upstream: the retrieval's version wins whole, and it has no ancestors."""
-    candidates = table(post_id=[5, 5], ancestors=[(), (3, 1)], sources=[1, 2])
+    candidates = table(
+        post_id=[5, 5], in_reply_to_post_id=[0, 3], conversation_id=[0, 1], sources=[1, 2]
+    )
     keep, columns = DropDuplicatesFilter().merge(query(), candidates)
     (row,) = candidates.with_columns(columns).take(keep).rows()
-    assert (row["ancestors"], row["sources"]) == ((3, 1), 3)
+    ancestors = row["in_reply_to_post_id"], row["conversation_id"]
+    assert (ancestors, row["sources"]) == ((3, 1), 3)
 
 
 def test_a_repost_before_its_original_does_not_show_both():

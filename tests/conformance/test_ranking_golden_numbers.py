@@ -114,13 +114,12 @@ def test_author_diversity_multipliers():
 
 
 def test_conversation_deduplication():
-    ancestors = np.empty(4, object)
-    ancestors[:] = [(1,), (2, 1), (1,), (2,)]
     table = CandidateTable.from_columns(
         SCHEMA,
         {
             "post_id": np.array([10, 11, 12, 20], np.uint64),
-            "ancestors": ancestors,
+            "in_reply_to_post_id": np.array([1, 2, 1, 2], np.uint64),
+            "conversation_id": np.array([0, 1, 1, 0], np.uint64),
             "score": np.array([0.5, 0.9, 0.7, 0.3]),
         },
     )

@@ -99,7 +99,7 @@ def candidate_rows() -> st.SearchStrategy[list[Row]]:
         "text": text,
         "reposted_text": text,
         "quoted_text": text,
-        "ancestors": st.lists(st.integers(1, 4), max_size=2).map(tuple),
+        "conversation_id": maybe_post,
         "visibility_action": st.sampled_from([-1, 0, 1, 2]),
         "score": st.one_of(st.just(float("nan")), st.sampled_from([0.0, 0.1, 0.5])),
     }

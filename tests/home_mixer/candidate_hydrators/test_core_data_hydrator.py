@@ -23,7 +23,7 @@ async def test_known_posts_are_filled(
     assert columns["text"] == ["a reply", "", "a quote"]
     assert columns["created_at_ms"] == [50, 60, 70]
     assert columns["in_reply_to_post_id"] == [7, 0, 0]
-    assert columns["ancestors"] == [(7, 6), (), ()]
+    assert columns["conversation_id"] == [6, 0, 0]
     assert columns["reposted_post_id"] == [0, 4, 0]
     assert columns["reposted_user_id"] == [0, 5, 0]
     assert columns["quoted_post_id"] == [0, 0, 9]
@@ -45,5 +45,5 @@ async def test_an_unknown_post_keeps_what_its_source_said(
     columns = as_lists(await hydrator.hydrate(make_query(), make_table(row)))
     assert columns["core_data_found"] == [0]
     assert (columns["created_at_ms"], columns["reposted_post_id"]) == ([5], [4])
-    assert columns["ancestors"] == [(7, 6)]
+    assert (columns["in_reply_to_post_id"], columns["conversation_id"]) == ([7], [6])
     assert columns["text"] == [""]

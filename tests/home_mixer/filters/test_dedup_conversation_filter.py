@@ -6,6 +6,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 
 from home_mixer.filters.dedup_conversation_filter import DedupConversationFilter
+from home_mixer.serving.responses import ancestors
 
 
 def kept(make_table, make_query, *rows):
@@ -13,9 +14,11 @@ def kept(make_table, make_query, *rows):
 
 
 def row(post_id, ancestors, score, reposted_post_id=0):
+    parent, root = (*ancestors, 0, 0)[:2]
     return {
         "post_id": post_id,
-        "ancestors": ancestors,
+        "in_reply_to_post_id": parent,
+        "conversation_id": root,
         "score": score,
         "reposted_post_id": reposted_post_id,
     }
@@ -40,7 +43,8 @@ def test_equals_a_walk_over_the_candidates(data, candidate_rows, make_table, mak
     rows = data.draw(candidate_rows)
     best: dict[int, int] = {}
     for index, item in enumerate(rows):
-        key = min(item["ancestors"], default=item["reposted_post_id"] or item["post_id"])
+        above = ancestors(item["in_reply_to_post_id"], item["conversation_id"])
+        key = min(above, default=item["reposted_post_id"] or item["post_id"])
         held = rows[best[key]]["score"] if key in best else math.nan
         if key not in best or item["score"] > held or (math.isnan(held) and item["score"] >= 0):
             best[key] = index

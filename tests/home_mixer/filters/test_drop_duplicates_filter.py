@@ -14,14 +14,14 @@ def merged(make_table, make_query, *rows):
 
 
 def test_the_first_row_wins_and_learns_what_it_did_not_know(make_table, make_query):
-    thunder = {"post_id": 5, "sources": 1, "author_id": 7, "ancestors": (3, 1), "in_network": 1}
+    thunder = {"post_id": 5, "sources": 1, "author_id": 7, "conversation_id": 3, "in_network": 1}
     phoenix = {"post_id": 5, "sources": 2, "author_id": 9, "text": "hello", "in_network": 0}
     other = {"post_id": 6, "sources": 2, "author_id": 8}
     for first, second in ((thunder, phoenix), (phoenix, thunder)):
         rows = merged(make_table, make_query, first, other, second)
         assert [row["post_id"] for row in rows] == [5, 6]
         assert rows[0]["sources"] == 3
-        assert rows[0]["ancestors"] == (3, 1)
+        assert rows[0]["conversation_id"] == 3
         assert rows[0]["text"] == "hello"
         assert rows[0]["author_id"] == first["author_id"]
         assert rows[0]["in_network"] == first["in_network"]

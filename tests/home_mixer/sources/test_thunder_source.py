@@ -63,7 +63,8 @@ async def test_all_fields_become_columns(fake_method: Any, make_query: Any) -> N
     assert table["in_reply_to_user_id"].tolist() == [0, 8, 0, 0]
     assert table["reposted_post_id"].tolist() == [0, 0, 0, 10]
     assert table["reposted_user_id"].tolist() == [0, 0, 0, 1]
-    assert table["ancestors"].tolist() == [(), (7, 6), (6,), ()]
+    assert table["in_reply_to_post_id"].tolist() == [0, 7, 6, 0]
+    assert table["conversation_id"].tolist() == [0, 6, 6, 0]
     assert set(table["served_type"].tolist()) == {SERVED_IN_NETWORK}
 
 
