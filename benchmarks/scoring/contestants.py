@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.scoring import full_attention
-from phoenix.config import RankerConfig
+from phoenix.config import Precision, RankerConfig
 from phoenix.ranker import Ranker, _RankerNetwork, context_mask
 from phoenix.serving.buckets import Shapes
 from phoenix.serving.loading import made_up_candidates, made_up_context
-from phoenix.serving.precision import resident
+from phoenix.serving.precision import products_type, resident, served_config
 from phoenix.serving.programs import compile_ranker
 from phoenix.serving.served import ServedRanker
 from phoenix.tables import gather_candidates, gather_context
@@ -25,6 +24,7 @@ from phoenix.tables import gather_candidates, gather_context
 Turn = Callable[[], Any]
 Dtype = Literal["float32", "bfloat16"]
 DTYPES: tuple[Dtype, ...] = ("float32", "bfloat16")
+SERVED: tuple[Precision, ...] = (*DTYPES, "int8")  # what a ranker in service may multiply
 PEAK_SIDE = 2_048  # of the square matrices whose product is the machine's peak
 TABLE_SCALE, NOISE = 4.0, 0.5  # what training does to fresh rows and matrices, roughly
 
@@ -41,13 +41,19 @@ class Contest:
         self._count = candidates
         shapes = Shapes(candidate_buckets=(candidates,), merged_viewers=2)
         self._served: dict[str, ServedRanker] = {}
-        for dtype in DTYPES:
-            served = replace(config, compute_dtype=dtype)
-            params = resident(served, self._params)
-            programs = compile_ranker(served, params, shapes)
-            self._served[dtype] = ServedRanker(dtype, programs, params)
+        for precision in SERVED:
+            served = served_config(config, precision)
+            params = resident(served, self._params, of_bytes=precision == "int8")
+            if products_type(served, params) == precision:  # else it is bfloat16 once more
+                programs = compile_ranker(served, params, shapes)
+                self._served[precision] = ServedRanker(precision, programs, params)
         self._tokens = jax.jit(self._made_tokens())
         self._jitted = {dtype: jax.jit(partial(self._full, dtype=dtype)) for dtype in DTYPES}
+
+    @property
+    def served(self) -> tuple[str, ...]:
+        """In which types this machine serves a ranker."""
+        return tuple(self._served)
 
     @property
     def seen(self) -> int:
@@ -57,15 +63,14 @@ class Contest:
     def probabilities(self) -> dict[str, np.ndarray[Any, Any]]:
         """[C, A] of every contestant."""
         found = {f"full, {dtype}": np.asarray(self._run_full(dtype)) for dtype in DTYPES}
-        for dtype in DTYPES:
-            found[f"ours, {dtype}"] = np.exp(self._whole(self._served[dtype]).log_probs)
+        for dtype, served in self._served.items():
+            found[f"ours, {dtype}"] = np.exp(self._whole(served).log_probs)
         return found
 
     def turns(self) -> dict[str, Turn]:
         """What is timed; from inputs on the host to probabilities on the host."""
         turns: dict[str, Turn] = {}
-        for dtype in DTYPES:
-            served = self._served[dtype]
+        for dtype, served in self._served.items():
             turns[f"ours, {dtype}: encode + score"] = partial(self._whole, served)
             cache = served.encode(self._context)
             turns[f"ours, {dtype}: score"] = partial(self._score, served, cache)

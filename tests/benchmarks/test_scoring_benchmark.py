@@ -7,6 +7,7 @@ import pytest
 
 from benchmarks.harness import Report
 from benchmarks.scoring import add_arguments, check_probabilities, measure
+from phoenix.fused.instructions import has_byte_instructions, has_instructions
 
 
 @pytest.fixture(scope="module")
@@ -22,6 +23,20 @@ def test_the_serving_programs_equal_full_masked_attention(report: Report) -> Non
     differences = report.figures["40 candidates"]["difference of probability"]
     assert differences["ours, float32"] < 1e-5
     assert 1e-5 < differences["ours, bfloat16"] < 0.05
+    if has_instructions() and has_byte_instructions():
+        assert differences["ours, bfloat16"] < differences["ours, int8"] < 0.06
+
+
+def test_bytes_are_in_the_contest_or_said_to_be_missing(report: Report) -> None:
+    """A ratio that is the int8 kernel's must not be taken for that of a machine without it."""
+    here = has_instructions() and has_byte_instructions()
+    timings, figures = report.timings["40 candidates"], report.figures["40 candidates"]
+    assert ("ours, int8: encode + score" in timings) == here
+    assert ("block, int8" in timings) == here
+    assert ("left out" in report.notes[0]) != here
+    ratios = figures["faster jitted full attention / ours"]
+    assert ratios[figures["fastest"]] == max(ratios.values())
+    assert "ours, bfloat16: encode + score" in ratios
 
 
 def test_every_contestant_is_timed_and_no_small_size_is_judged(report: Report) -> None:
