@@ -13,6 +13,7 @@ Glossary: N texts asked for, K texts kept.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ _MARKS: Final = 1 << _MARK_BITS  # a post of 40 words sets one in seven
 _WORD_BITS: Final = 6  # marks are kept in words of 64
 _WORDS: Final = _MARKS >> _WORD_BITS
 _PLACES_PER_TEXT: Final = 4  # of 2,400 posts two dozen share a place with another one
+_PHRASES_REMEMBERED: Final = 4_096
 _PHRASES_MAX: Final = 32  # more cost more than one operation on sets for each text
 _MIX: Final = np.uint64(0x9E3779B97F4A7C15)  # odd, random bits
 NOT_KNOWN: Final = -1
@@ -53,7 +55,7 @@ class KnownTexts:
     def __init__(self, texts_max: int) -> None:
         places = max(texts_max * _PLACES_PER_TEXT - 1, 1).bit_length()
         self._shift = np.uint64(64 - places)
-        self._row_at: NDArray[np.intp] = np.zeros(1 << places, np.intp)
+        self._row_at: NDArray[np.int32] = np.zeros(1 << places, np.int32)
         self._row_of: dict[str, int] = {}
         self._texts: Objects = np.empty(texts_max, dtype=object)
         self._tokens: Objects = np.empty(texts_max, dtype=object)
@@ -62,8 +64,8 @@ class KnownTexts:
 
     def find(self, ids: Ids, texts: Objects) -> Rows:
         """[N]: the row of each text, NOT_KNOWN for one that is not kept."""
-        places = ((ids * _MIX) >> self._shift).astype(np.intp)
-        rows = self._row_at.take(places)
+        places = ((ids * _MIX) >> self._shift).view(np.intp)
+        rows = self._row_at.take(places).astype(np.intp)
         others = (self._texts.take(rows) != texts).nonzero()[0]
         if len(others):
             row_of = self._row_of
@@ -120,7 +122,8 @@ def _words(marks: int) -> NDArray[np.uint64]:
     return np.frombuffer(marks.to_bytes(_MARKS // 8, "little"), "<u8")
 
 
-def _needed(phrase: Phrase) -> list[tuple[int, np.uint64]]:
+@lru_cache(maxsize=_PHRASES_REMEMBERED)
+def _needed(phrase: Phrase) -> tuple[tuple[int, np.uint64], ...]:
     """(word, its bits) of the marks that a text with this phrase has."""
     words = _words(_marks_of(phrase))
-    return [(int(at), words[at]) for at in np.flatnonzero(words)]
+    return tuple((int(at), words[at]) for at in np.flatnonzero(words))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from home_mixer.query import Ids, ScoredPostsQuery
 from home_mixer.tokenizer import KeywordMatcher
 
 CACHED_TEXTS_MAX = 32_768  # about 50 MB of tokens
+MATCHERS_MAX = 1_024  # viewers; a hundred keywords are 50 KB
 CUT_INLINE_MAX = 128  # new texts; about a millisecond, which a thread's start may cost as well
 _SHOWN = (("reposted_text", "reposted_post_id"), ("quoted_text", "quoted_post_id"))
 
@@ -63,8 +65,11 @@ class MutedKeywordFilter(Filter[ScoredPostsQuery]):
         asked = _asked(table)
         kept_at = self._known.find(asked.ids, asked.texts)
         is_known = kept_at != NOT_KNOWN
-        matcher = KeywordMatcher(query.muted_keywords)
+        matcher = _matcher(query.muted_keywords)
         muted = _unreadable(query, table)
+        if is_known.all():  # as in most feeds
+            muted[asked.rows.take(self._known.which(kept_at, matcher))] = True
+            return ~muted
         muted[asked.rows[is_known][self._known.which(kept_at[is_known], matcher)]] = True
         rows, new = asked.rows[~is_known], asked.texts[~is_known].tolist()
         if len(new) > CUT_INLINE_MAX:
@@ -81,10 +86,15 @@ class MutedKeywordFilter(Filter[ScoredPostsQuery]):
         self, muted: Mask, rows: Rows, new: list[str], cuts: list[CutText], matcher: KeywordMatcher
     ) -> Mask:
         """``muted`` holds the verdict on known texts; the new ones' is added."""
-        if new:
-            muted[rows[matcher.which([cut.tokens for cut in cuts])]] = True
-            self._known.remember(new, cuts)
+        muted[rows[matcher.which([cut.tokens for cut in cuts])]] = True
+        self._known.remember(new, cuts)
         return ~muted
+
+
+@lru_cache(maxsize=MATCHERS_MAX)
+def _matcher(keywords: tuple[str, ...]) -> KeywordMatcher:
+    """A viewer's, for the next page too."""
+    return KeywordMatcher(keywords)
 
 
 def _unreadable(query: ScoredPostsQuery, table: CandidateTable) -> Mask:
