@@ -20,10 +20,12 @@ _COMPILE: Final[Any] = njit  # numba's type stubs do not know _nrt (reference co
 KERNEL_FILES: Final = (
     "compiled.py",
     "id_kernels.py",
+    "clients/wire_kernels.py",
     "scorers/author_diversity_scorer.py",
 )
 SOURCE_STAMP: Final = source_stamp(Path(__file__).parent, KERNEL_FILES)
 
+Byte: Final[Any] = types.uint8
 Int: Final[Any] = types.int64
 Flag: Final[Any] = types.boolean
 Id: Final[Any] = types.uint64

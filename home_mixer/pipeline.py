@@ -32,7 +32,7 @@ from home_mixer.candidate_hydrators.quoted_post_hydrator import QuotedPostHydrat
 from home_mixer.candidate_hydrators.subscription_hydrator import SubscriptionHydrator
 from home_mixer.candidate_hydrators.video_duration_hydrator import VideoDurationHydrator
 from home_mixer.candidate_hydrators.visibility_hydrator import VisibilityHydrator
-from home_mixer.clients.phoenix_messages import SequenceMessages
+from home_mixer.clients.phoenix_messages import Predict, Retrieve, SequenceMessages
 from home_mixer.clients.protocols import FeatureClients
 from home_mixer.clients.thunder_answers import GetInNetworkPosts
 from home_mixer.columns import SCHEMA
@@ -56,7 +56,7 @@ from home_mixer.query_hydrators.user_action_sequence_query_hydrator import (
 from home_mixer.query_hydrators.user_features_query_hydrator import UserFeaturesQueryHydrator
 from home_mixer.scorers.author_diversity_scorer import AuthorDiversityScorer
 from home_mixer.scorers.oon_scorer import OONScorer
-from home_mixer.scorers.phoenix_scorer import PhoenixScorer, Predict
+from home_mixer.scorers.phoenix_scorer import PhoenixScorer
 from home_mixer.scorers.weighted_scorer import WeightedScorer
 from home_mixer.selectors.top_k_score_selector import TopKScoreSelector
 from home_mixer.settings import HomeMixerSettings
@@ -65,7 +65,7 @@ from home_mixer.side_effects.served_candidates_event_side_effect import (
     ServedCandidatesEventSideEffect,
 )
 from home_mixer.side_effects.served_history_side_effect import ServedHistorySideEffect
-from home_mixer.sources.phoenix_source import PhoenixSource, Retrieve
+from home_mixer.sources.phoenix_source import PhoenixSource
 from home_mixer.sources.thunder_source import ThunderSource
 from service_kit.clock import Clock
 from service_kit.event_log import EventSink

@@ -18,6 +18,7 @@ from home_mixer.clients.circuit_breaker import Breakers
 from home_mixer.clients.grpc_channel import open_channel
 from home_mixer.clients.guarded import guarded_clients, guarded_method
 from home_mixer.clients.opening import OpenFeatureStore, open_feature_clients
+from home_mixer.clients.phoenix_messages import predict_method, retrieve_method
 from home_mixer.clients.thunder_answers import GetInNetworkPosts, in_network_method
 from home_mixer.params import ParamsStore
 from home_mixer.pipeline import Collaborators, build_pipeline
@@ -28,7 +29,6 @@ from protos import (
     home_mixer_pb2,
     home_mixer_pb2_grpc,
     phoenix_pb2,
-    phoenix_pb2_grpc,
     thunder_pb2,
 )
 from service_kit.clock import Clock, SystemClock
@@ -109,11 +109,11 @@ class HomeMixerProcess:
                 ),
                 thunder=self._thunder_shares(),
                 retrieve=guarded_method(
-                    phoenix_pb2_grpc.RetrievalServiceStub(retrieval).Retrieve,
+                    retrieve_method(retrieval),
                     to("retrieval", settings.retrieval_budget_ms),
                 ),
                 predict=guarded_method(
-                    phoenix_pb2_grpc.PredictionServiceStub(ranker).PredictNextActions,
+                    predict_method(ranker),
                     to("ranker", settings.ranker_budget_ms),
                 ),
                 events=self._log,

@@ -1,18 +1,79 @@
-"""Phoenix's request messages from a query: the viewer's sequence and the product surface."""
+"""Phoenix's methods and messages: what a query becomes on the wire, and what answers become here.
+
+The ranker's request is written, and retrieval's answer read, as bytes: both are thousands of small
+messages, which cost a step of Python each as objects.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from typing import Final
 
-from home_mixer.query import ScoredPostsQuery
+import grpc.aio
+import numpy as np
+
+from home_mixer.clients.grpc_channel import Method
+from home_mixer.clients.wire_kernels import message_rows
+from home_mixer.query import Ids, ScoredPostsQuery
 from protos import actions_pb2, phoenix_pb2
 
 SEQUENCES_REMEMBERED: Final = 64  # more than feeds that run at once; 50 kB each
 
+Predict = Method[bytes, phoenix_pb2.PredictNextActionsResponse]
+Retrieve = Method[phoenix_pb2.RetrieveRequest, bytes]
+
+_SERVICES: Final = phoenix_pb2.DESCRIPTOR.services_by_name
+_PREDICT: Final = f"/{_SERVICES['PredictionService'].full_name}/PredictNextActions"
+_RETRIEVE: Final = f"/{_SERVICES['RetrievalService'].full_name}/Retrieve"
+_POST: Final = phoenix_pb2.RetrievedPost
+
 _BITS: Final = tuple(
     (1 << number - 1, number) for number in actions_pb2.Action.values() if number > 0
 )
+
+
+def predict_method(channel: grpc.aio.Channel) -> Predict:
+    """The stub's method, but its request is a PredictNextActionsRequest's bytes."""
+    method: Predict = channel.unary_unary(
+        _PREDICT, response_deserializer=phoenix_pb2.PredictNextActionsResponse.FromString
+    )
+    return method
+
+
+def retrieve_method(channel: grpc.aio.Channel) -> Retrieve:
+    """The stub's method, but its answer is what came over the wire: see `retrieved_ids`."""
+    method: Retrieve = channel.unary_unary(
+        _RETRIEVE, request_serializer=phoenix_pb2.RetrieveRequest.SerializeToString
+    )
+    return method
+
+
+def retrieved_ids(message: bytes) -> tuple[Ids, Ids]:
+    """(post ids, author ids) [N] of a RetrieveResponse, best first.
+
+    Raises google.protobuf.message.DecodeError for what is none.
+    """
+    found = message_rows(
+        message,
+        phoenix_pb2.RetrieveResponse.POSTS_FIELD_NUMBER,
+        len(_POST.DESCRIPTOR.fields) + 1,
+        fixed=_POST.SCORE_FIELD_NUMBER,
+    )
+    if found is None:
+        return _decode_objects(message)
+    posts, behind = found
+    if phoenix_pb2.RetrieveResponse.FromString(behind).posts:
+        return _decode_objects(message)
+    return posts[_POST.POST_ID_FIELD_NUMBER], posts[_POST.AUTHOR_ID_FIELD_NUMBER]
+
+
+def _decode_objects(message: bytes) -> tuple[Ids, Ids]:
+    """The plain way, for any message."""
+    posts = phoenix_pb2.RetrieveResponse.FromString(message).posts
+    return (
+        np.array([post.post_id for post in posts], np.uint64),
+        np.array([post.author_id for post in posts], np.uint64),
+    )
 
 
 class SequenceMessages:

@@ -25,8 +25,8 @@ from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
 from candidate_pipeline.table import CandidateTable
 from home_mixer.clients.candidate_messages import candidate_bytes
-from home_mixer.clients.grpc_channel import Method, call
-from home_mixer.clients.phoenix_messages import SequenceMessages, product_surface
+from home_mixer.clients.grpc_channel import call
+from home_mixer.clients.phoenix_messages import Predict, SequenceMessages, product_surface
 from home_mixer.columns import HEAD_COLUMNS
 from home_mixer.deadline import call_timeout_s
 from home_mixer.query import ScoredPostsQuery
@@ -39,7 +39,6 @@ from service_kit.snowflake import ID_MAX
 PREDICTIONS_REMEMBERED = 4_096  # those whose model can be named: far more than run at once
 
 Response = phoenix_pb2.PredictNextActionsResponse
-Predict = Method[phoenix_pb2.PredictNextActionsRequest, Response]
 
 
 class PhoenixScorer(Scorer[ScoredPostsQuery]):
@@ -66,16 +65,14 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
     async def score(self, query: ScoredPostsQuery, table: CandidateTable) -> dict[str, AnyArray]:
         size = query.params.phoenix_max_candidates
         rows = np.flatnonzero(scored_ids(table)[0] <= ID_MAX)
-        requests = [
-            self._request(query, table.take(rows[at : at + size]))
-            for at in range(0, len(rows), size)
-        ]
+        parts = [table.take(rows[at : at + size]) for at in range(0, len(rows), size)]
+        requests = [self._request(query, part) for part in parts]
         timeout_s = call_timeout_s(self.budget_ms)
         responses = await asyncio.gather(
             *(call(self._method, request, timeout_s, query.request_id) for request in requests)
         )
         self._remember(responses)
-        columns = _spread(self._columns(requests, responses), rows, len(table))
+        columns = _spread(self._columns([len(part) for part in parts], responses), rows, len(table))
         if len({response.model_version for response in responses}) > 1:
             raise Degraded("mixed_models", columns)  # a model was swapped between two requests
         if len(rows) < len(table):
@@ -90,9 +87,8 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         """From when a recent prediction counted the history's ages; 0 when it is not known."""
         return self._predictions.get(prediction_request_id, ("", 0))[1]
 
-    def _request(
-        self, query: ScoredPostsQuery, table: CandidateTable
-    ) -> phoenix_pb2.PredictNextActionsRequest:
+    def _request(self, query: ScoredPostsQuery, table: CandidateTable) -> bytes:
+        """A PredictNextActionsRequest."""
         post_ids, author_ids = scored_ids(table)
         request = phoenix_pb2.PredictNextActionsRequest(
             request_id=query.request_id,
@@ -100,8 +96,8 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
             product_surface=product_surface(query),
             now_ms=query.now_ms,
         )
-        request.MergeFromString(candidate_bytes(post_ids, author_ids, table["video_duration_ms"]))
-        return request
+        candidates = candidate_bytes(post_ids, author_ids, table["video_duration_ms"])
+        return request.SerializeToString() + candidates
 
     def _remember(self, responses: Sequence[Response]) -> None:
         for response in responses:
@@ -110,12 +106,7 @@ class PhoenixScorer(Scorer[ScoredPostsQuery]):
         while len(self._predictions) > PREDICTIONS_REMEMBERED:
             self._predictions.popitem(last=False)
 
-    def _columns(
-        self,
-        requests: Sequence[phoenix_pb2.PredictNextActionsRequest],
-        responses: Sequence[Response],
-    ) -> dict[str, AnyArray]:
-        counts = [len(request.candidates) for request in requests]
+    def _columns(self, counts: Sequence[int], responses: Sequence[Response]) -> dict[str, AnyArray]:
         parts = [_heads(n, response) for n, response in zip(counts, responses, strict=True)]
         columns = dict(parts[0]) if len(parts) == 1 else _joined(counts, parts)
         total = sum(counts)

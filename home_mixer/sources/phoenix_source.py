@@ -8,11 +8,13 @@ Deviation: the original leaves seen posts to the filters. A viewer without histo
 from __future__ import annotations
 
 import numpy as np
+from google.protobuf.message import DecodeError
 
 from candidate_pipeline.components import Source
+from candidate_pipeline.errors import Degraded
 from candidate_pipeline.schema import AnyArray
-from home_mixer.clients.grpc_channel import Method, call
-from home_mixer.clients.phoenix_messages import SequenceMessages
+from home_mixer.clients.grpc_channel import call
+from home_mixer.clients.phoenix_messages import Retrieve, SequenceMessages, retrieved_ids
 from home_mixer.columns import SERVED_PHOENIX_RETRIEVAL
 from home_mixer.deadline import call_timeout_s
 from home_mixer.id_sets import union
@@ -21,8 +23,6 @@ from home_mixer.query_hydrators.user_features_query_hydrator import FEATURES_UNK
 from protos import phoenix_pb2
 
 EXCLUDED_MAX = 100_000  # retrieval's limit, of posts and of authors
-
-Retrieve = Method[phoenix_pb2.RetrieveRequest, phoenix_pb2.RetrieveResponse]
 
 
 class PhoenixSource(Source[ScoredPostsQuery]):
@@ -50,16 +50,20 @@ class PhoenixSource(Source[ScoredPostsQuery]):
         return known and not query.in_network_only
 
     async def fetch(self, query: ScoredPostsQuery) -> dict[str, AnyArray]:
-        response = await call(
+        message = await call(
             self._method,
             retrieve_request(query, self._sequences),
             call_timeout_s(self.budget_ms),
             query.request_id,
         )
+        try:
+            post_ids, author_ids = retrieved_ids(message)
+        except DecodeError as error:
+            raise Degraded("malformed") from error
         return {
-            "post_id": np.array([post.post_id for post in response.posts], np.uint64),
-            "author_id": np.array([post.author_id for post in response.posts], np.uint64),
-            "served_type": np.full(len(response.posts), SERVED_PHOENIX_RETRIEVAL, np.int8),
+            "post_id": post_ids,
+            "author_id": author_ids,
+            "served_type": np.full(len(post_ids), SERVED_PHOENIX_RETRIEVAL, np.int8),
         }
 
 

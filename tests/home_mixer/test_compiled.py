@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 from home_mixer import compiled, id_kernels
+from home_mixer.clients import wire_kernels
 from home_mixer.scorers import author_diversity_scorer
 from service_kit.kernel_cache import source_stamp
 
-MODULES = (id_kernels, author_diversity_scorer)
+MODULES = (id_kernels, wire_kernels, author_diversity_scorer)
 
 
 def test_a_change_in_any_kernel_file_makes_every_cached_kernel_stale(tmp_path: Path) -> None:

@@ -106,9 +106,10 @@ class Feeds:
         return thunder_pb2.GetInNetworkPostsResponse(posts=found).SerializeToString()
 
     async def retrieve(self, request: Any, **_: Any) -> Any:
-        return phoenix_pb2.RetrieveResponse()
+        return b""  # a RetrieveResponse without posts
 
-    async def predict(self, request: Any, **_: Any) -> Any:
+    async def predict(self, message: bytes, **_: Any) -> Any:
+        request = phoenix_pb2.PredictNextActionsRequest.FromString(message)
         count = len(request.candidates)
         return phoenix_pb2.PredictNextActionsResponse(
             actions=[1], log_probs=np.log(np.full(count, 0.1)).tolist(), model_version="m"

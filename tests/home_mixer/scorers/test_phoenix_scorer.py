@@ -27,7 +27,8 @@ class Ranker:
         self.models = ["m"]
         self.code: grpc.StatusCode | None = None
 
-    async def __call__(self, request: Any, **_: Any) -> Any:
+    async def __call__(self, message: bytes, **_: Any) -> Any:
+        request = phoenix_pb2.PredictNextActionsRequest.FromString(message)
         self.requests.append(request)
         if self.code is not None:
             empty = grpc.aio.Metadata()

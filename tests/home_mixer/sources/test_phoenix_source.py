@@ -33,7 +33,7 @@ def sequence(count: int) -> ActionSequence:
 
 async def test_results_become_candidates(fake_method: Any, make_query: Any) -> None:
     posts = [phoenix_pb2.RetrievedPost(post_id=n, author_id=n + 1, score=0.5) for n in (10, 20)]
-    source = PhoenixSource(fake_method(Answer(posts=posts)), 100.0)
+    source = PhoenixSource(fake_method(Answer(posts=posts).SerializeToString()), 100.0)
     table = CandidateTable.from_columns(SCHEMA, await source.fetch(make_query()))
     assert table["post_id"].tolist() == [10, 20]
     assert table["author_id"].tolist() == [11, 21]
@@ -67,6 +67,12 @@ def test_retrieval_leaves_out_what_could_not_be_shown(make_query: Any) -> None:
 async def test_an_outage_has_its_reason(fake_method: Any, make_query: Any) -> None:
     source = PhoenixSource(fake_method(grpc.StatusCode.FAILED_PRECONDITION), 100.0)
     with pytest.raises(Degraded, match="failed_precondition"):
+        await source.fetch(make_query())
+
+
+async def test_what_is_no_answer_is_an_outage(fake_method: Any, make_query: Any) -> None:
+    source = PhoenixSource(fake_method(b"\x0a\x05no"), 100.0)
+    with pytest.raises(Degraded, match="malformed"):
         await source.fetch(make_query())
 
 
