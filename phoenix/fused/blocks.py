@@ -1,10 +1,10 @@
 """Blocks of ROWS x PANEL sums, which stay in registers from the first operand to the last.
 
 Left operands lie row by row; right ones are packed, so that a register holds what the instruction
-multiplies and adds for sixteen columns: 32 bits of each, which are two rows of bfloat16 (AVX-512
-BF16) or four of bytes (AVX-512 VNNI, for twice as many multiplications):
+multiplies and adds for sixteen columns: 32 bits of each, which are one row of float32, two of
+bfloat16 (AVX-512 BF16) or four of bytes (AVX-512 VNNI, for twice as many multiplications):
 
-    packed[panel, step, column, 2 or 4]    PANEL columns to a panel, zeros behind the last
+    packed[panel, step, column, 1, 2 or 4]    PANEL columns to a panel, zeros behind the last
 
 bfloat16 numbers are held as uint16: numpy and numba have no type for them. The instruction for
 bytes takes signed ones on the right and unsigned ones on the left: a left number q lies there as
@@ -13,6 +13,7 @@ q + LEFT_ZERO, and the sums start at what that adds, taken off.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Final
 
 from llvmlite import ir  # numba's own compiler
@@ -37,8 +38,8 @@ def _block(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     row, column, at, pairs, out_row, out_column = (values[i] for i in (1, 2, 4, 5, 7, 8))
     lefts = [left.of(builder.add(row, _size(r)), column, 2) for r in range(ROWS)]
     nothing = [ir.Constant(_FLOATS, [0.0] * LANES)] * 2
-    name = "llvm.x86.avx512bf16.dpbf16ps.512"
-    totals = _sums(builder, lefts, packed.at(at, 2), pairs, nothing, name)
+    add = _instruction(builder, "llvm.x86.avx512bf16.dpbf16ps.512", _FLOATS)
+    totals = _sums(builder, lefts, packed.at(at, 2), pairs, nothing, add)
     _store(builder, totals, out, out_row, out_column)
     return context.get_dummy_value()
 
@@ -50,7 +51,8 @@ def _byte_block(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     right = packed.at(builder.mul(column, quads), _STEP_BYTES)
     lefts = [left.of(builder.add(row, _size(r)), _size(0), 1) for r in range(ROWS)]
     first = _halves(builder, starts.at(column, 4), _INTS)
-    totals = _sums(builder, lefts, right, quads, first, "llvm.x86.avx512.vpdpbusd.512")
+    add = _instruction(builder, "llvm.x86.avx512.vpdpbusd.512", _INTS)
+    totals = _sums(builder, lefts, right, quads, first, add)
     of_columns = _halves(builder, scales.at(column, 4), _FLOATS)
     for r, found in enumerate(totals):
         place = left_scales.at(builder.add(row, _size(r)), 4)
@@ -62,8 +64,39 @@ def _byte_block(context: Any, builder: Any, signature: Any, values: Any) -> Any:
     return context.get_dummy_value()
 
 
+def _float_block(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+    left, packed, out = (_Bytes(context, builder, signature, values, at) for at in (0, 2, 5))
+    row, at, steps, out_column = (values[i] for i in (1, 3, 4, 6))
+    lefts = [left.of(builder.add(row, _size(r)), _size(0), 4) for r in range(ROWS)]
+    nothing = [ir.Constant(_FLOATS, [0.0] * LANES)] * 2
+
+    fused = _cgutils_untyped.get_or_insert_function(
+        builder.module, ir.FunctionType(_FLOATS, [_FLOATS] * 3), "llvm.fma.v16f32"
+    )
+
+    def add(total: Any, *operands: Any) -> Any:
+        one, right = (builder.bitcast(operand, _FLOATS) for operand in operands)
+        return builder.call(fused, [one, right, total])
+
+    totals = _sums(builder, lefts, packed.at(at, 4), steps, nothing, add)
+    _store(builder, totals, out, row, out_column)
+    return context.get_dummy_value()
+
+
+def _instruction(builder: Any, name: str, kind: Any) -> Callable[..., Any]:
+    """(sum, left, right) → the sum with their products."""
+    function = ir.FunctionType(kind, [kind, _INTS, _INTS])
+    found = _cgutils_untyped.get_or_insert_function(builder.module, function, name)
+    return lambda *operands: builder.call(found, operands)
+
+
 def _sums(
-    builder: Any, lefts: list[Any], right: Any, steps: Any, first: list[Any], name: str
+    builder: Any,
+    lefts: list[Any],
+    right: Any,
+    steps: Any,
+    first: list[Any],
+    add: Callable[..., Any],
 ) -> list[list[Any]]:
     """A loop over steps: two right operands, fourteen left ones, 28 sums [ROWS][2] of products."""
     kind = first[0].type
@@ -80,13 +113,11 @@ def _sums(
     for half in range(2):
         ahead = builder.add(following_panel, _size(_REGISTER * half))
         _prefetch(builder, builder.gep(right, [ahead], source_etype=_BYTE))
-    function = ir.FunctionType(kind, [kind, _INTS, _INTS])
-    add = _cgutils_untyped.get_or_insert_function(builder.module, function, name)
     totals = []
     for start, halves in zip(lefts, sums, strict=True):
         offset = builder.mul(step, _size(_STEP_BYTES))
         one = _splat(builder, _load(builder, start, offset, _INT), _INTS)
-        totals.append([builder.call(add, [s, one, r]) for s, r in zip(halves, rights, strict=True)])
+        totals.append([add(s, one, r) for s, r in zip(halves, rights, strict=True)])
     following = builder.add(step, _size(1))
     step.add_incoming(following, loop)
     for halves, found in zip(sums, totals, strict=True):
@@ -200,3 +231,14 @@ def _type_byte_block(  # type: ignore[no-untyped-def]
 
 
 multiply_byte_block: Any = intrinsic(_type_byte_block)
+
+
+def _type_float_block(  # type: ignore[no-untyped-def]
+    typingctx, left, row, packed, at, steps, out, out_column
+):
+    """The same of float32, a row and a column to a step; rows of `out` are those of `left`."""
+    size = types.int64
+    return types.void(left, size, packed, size, size, out, size), _float_block
+
+
+multiply_float_block: Any = intrinsic(_type_float_block)

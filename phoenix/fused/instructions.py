@@ -27,6 +27,11 @@ _KERNEL_FILES: Final = (
     "operands.py",
     "steps.py",
     "layers.py",
+    "ends.py",
+    "facts.py",
+    "events.py",
+    "answers.py",
+    "whole.py",
     "rows.py",
 )
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}  # NaN and infinity keep their meaning

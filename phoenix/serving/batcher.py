@@ -19,11 +19,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from phoenix.features import CandidateInputs
-from phoenix.ranker import ContextCache
 from phoenix.serving.buckets import Chunk, chunks
 from phoenix.serving.context_cache import ContextCache as Encodings
 from phoenix.serving.inputs import Context
-from phoenix.serving.programs import slice_candidates
+from phoenix.serving.programs import Encoded, slice_candidates
 from phoenix.serving.served import Scores, ServedRanker
 from phoenix.serving.telemetry import Telemetry
 from phoenix.serving.worker import ModelWorker
@@ -64,7 +63,7 @@ class ScoreBatcher:
     def __init__(
         self,
         worker: ModelWorker,
-        encodings: Encodings[ContextCache],
+        encodings: Encodings[Encoded],
         telemetry: Telemetry,
         clock: Clock,
         *,
@@ -192,7 +191,7 @@ class ScoreBatcher:
             answers.append(model.score_one(encoded, job.candidates, job.bucket))
         return answers
 
-    def _encoding(self, job: Job) -> ContextCache:
+    def _encoding(self, job: Job) -> Encoded:
         key = (job.model.version, job.context.digest)
         found = self._encodings.get(key)
         self._telemetry.context_cache.labels("ranker", "miss" if found is None else "hit").inc()

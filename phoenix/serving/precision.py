@@ -18,12 +18,15 @@ import numpy as np
 
 from phoenix.config import Precision, RankerConfig
 from phoenix.fused.candidates import runs_here
+from phoenix.fused.ends import knows
 from phoenix.fused.instructions import has_byte_instructions
 from phoenix.fused.operands import Bytes
+from phoenix.fused.pack_ends import packed_whole
 from phoenix.fused.packing import packed_layers
 
 ProductsType = Literal["float32", "bfloat16", "int8"]
 
+WHOLE = "whole"  # the same with all that stands around the layers, where kernels know the model
 PACKED = (
     "packed"  # in a ranker's parameters: its layers as the kernel of `phoenix.fused` reads them
 )
@@ -54,6 +57,10 @@ def resident(
         of_bytes = of_bytes and has_byte_instructions()
         exact = params["dense"] if of_bytes else dense
         on_device[PACKED] = packed_layers(config, exact, of_bytes)
+    if knows(config):
+        on_device[WHOLE] = packed_whole(
+            config, params["dense"], on_device["tables"], on_device[PACKED]
+        )
     return on_device
 
 

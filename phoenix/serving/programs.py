@@ -19,14 +19,17 @@ from phoenix.config import RankerConfig, RetrievalConfig
 from phoenix.features import CandidateInputs, ContextInputs
 from phoenix.fused.candidates import CandidateLayers
 from phoenix.fused.context import ContextLayers
+from phoenix.fused.ends import Viewer
 from phoenix.fused.rows import gathered
+from phoenix.fused.viewers import WholeRanker
 from phoenix.ranker import ContextCache, Ranker, dummy_candidates, dummy_context
 from phoenix.retrieval import RetrievalModel
 from phoenix.serving.buckets import Shapes
-from phoenix.serving.precision import PACKED
+from phoenix.serving.precision import PACKED, WHOLE
 
 Program = Callable[..., Any]
 Params = Mapping[str, Any]
+Encoded = ContextCache | Viewer  # a context, as programs of XLA or the kernels keep it
 Job = tuple[Program, tuple[Any, ...]]  # a function to compile, and arguments of its shapes
 
 COMPILE_THREADS = 4  # XLA compiles outside the GIL; more threads than this wait for cores
@@ -38,8 +41,9 @@ class RankerPrograms:
 
     config: RankerConfig
     shapes: Shapes
-    encode: Program  # (params, ContextInputs [1, S]) -> ContextCache
+    encode: Program  # (params, ContextInputs [1, S]) -> Encoded
     score: Mapping[tuple[int, int], Program]  # (params, B caches, candidates) -> log_probs, dwell
+    is_whole: bool = False  # in kernels: `score` has one viewer each, of any number of candidates
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,12 @@ class RetrievalPrograms:
 def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> RankerPrograms:
     """Every program of the ranker, compiled side by side. Raises TypeError for odd parameters.
 
-    Where the parameters are `PACKED` too, one viewer's candidates pass their layers in
+    Where the parameters hold the `WHOLE` model for kernels, they answer alone and XLA compiles
+    nothing; where only its layers are `PACKED`, one viewer's candidates pass them in
     `phoenix.fused`, between two programs.
     """
+    if WHOLE in params:
+        return _whole(config, shapes)
     ranker, is_fused = Ranker(config), PACKED in params
     params = _of_xla(params)
     context = dummy_context(config, 1, config.history_length)
@@ -80,6 +87,19 @@ def compile_ranker(config: RankerConfig, params: Params, shapes: Shapes) -> Rank
         for bucket, part in zip(shapes.candidate_buckets, parts, strict=True)
     }
     return RankerPrograms(config, shapes, encode, score | {merged: last})
+
+
+def _whole(config: RankerConfig, shapes: Shapes) -> RankerPrograms:
+    ranker = WholeRanker(config)
+
+    def encode(params: Params, inputs: ContextInputs) -> Viewer:
+        return ranker.encode(params[WHOLE], inputs)
+
+    def score(params: Params, viewers: Sequence[Viewer], candidates: CandidateInputs) -> Any:
+        return ranker.score(params[WHOLE], viewers[0], candidates)
+
+    every = {(1, bucket): score for bucket in shapes.candidate_buckets}
+    return RankerPrograms(config, shapes, encode, every, is_whole=True)
 
 
 def _filled(opened: Program, layers: ContextLayers) -> Program:
@@ -146,7 +166,7 @@ def _finish(ranker: Ranker, *inputs: Any) -> tuple[jax.Array, jax.Array]:
 
 
 def _of_xla(params: Params) -> dict[str, Any]:
-    return {name: value for name, value in params.items() if name != PACKED}
+    return {name: value for name, value in params.items() if name not in (PACKED, WHOLE)}
 
 
 def _only_of_xla(program: Program) -> Program:

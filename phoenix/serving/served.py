@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 
 from phoenix.calibration import Calibration
 from phoenix.features import CandidateInputs, ContextInputs, author_hashes, post_hashes
-from phoenix.ranker import ContextCache
 from phoenix.serving.buckets import chunks
 from phoenix.serving.programs import (
+    Encoded,
     Params,
     RankerPrograms,
     RetrievalPrograms,
@@ -43,22 +43,29 @@ class ServedRanker:
     calibration: Calibration = field(default_factory=Calibration)
     precision_error: float = 0.0  # of a probability, from the products' type; 0 in float32
 
-    def encode(self, context: ContextInputs) -> ContextCache:
+    def encode(self, context: ContextInputs) -> Encoded:
         """One context [1, S, …]."""
-        cache: ContextCache = self.programs.encode(self.params, context)
+        cache: Encoded = self.programs.encode(self.params, context)
         return cache
 
-    def score_one(self, cache: ContextCache, candidates: CandidateInputs, bucket: int) -> Scores:
+    def score_one(self, cache: Encoded, candidates: CandidateInputs, bucket: int) -> Scores:
         """At most `bucket` candidates [1, C, …] of one viewer."""
         count = candidates.surface.shape[1]
         program = self.programs.score[1, bucket]
-        found = jax.device_get(program(self.params, (cache,), pad_candidates(candidates, bucket)))
+        if not self.programs.is_whole:
+            candidates = pad_candidates(candidates, bucket)
+        found = jax.device_get(program(self.params, (cache,), candidates))
         return Scores(self._calibrated(found[0][0, :count]), found[1][0, :count])
 
     def score_merged(
-        self, caches: Sequence[ContextCache], candidates: Sequence[CandidateInputs]
+        self, caches: Sequence[Encoded], candidates: Sequence[CandidateInputs]
     ) -> list[Scores]:
-        """Small requests of up to `merged_viewers` viewers in one call."""
+        """Small requests of up to `merged_viewers` viewers in one call, or one after another where
+        a call costs next to nothing."""
+        if self.programs.is_whole:
+            size = self.programs.shapes.merged_candidates
+            pairs = zip(caches, candidates, strict=True)
+            return [self.score_one(cache, one, size) for cache, one in pairs]
         viewers, size = self.programs.shapes.merged_viewers, self.programs.shapes.merged_candidates
         missing = viewers - len(caches)
         rows = [pad_candidates(one, size) for one in candidates]

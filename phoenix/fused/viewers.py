@@ -1,0 +1,155 @@
+"""A whole ranker in kernels, from a request's arrays to its answers: XLA is not asked at all.
+
+Between programs of XLA and a kernel, arrays change hands four times a request, and what stands
+around the layers is small: as programs of its own it took as long as half of the layers.
+
+Glossary as in `phoenix.fused.ends`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from phoenix.config import RankerConfig
+from phoenix.features import CandidateInputs, ContextInputs
+from phoenix.fused.context import turns_of
+from phoenix.fused.ends import Asked, Facts, History, Viewer, Whole
+from phoenix.fused.instructions import ROWS
+from phoenix.fused.layers import TILE_ROWS
+from phoenix.fused.packing import room, whole
+from phoenix.fused.scratch import Scratches, heads_of
+from phoenix.fused.steps import Floats
+from phoenix.fused.whole import encode_viewer, score_tiles
+from phoenix.tokens import DWELL_HIDDEN
+from service_kit.interpreter import named_pool
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+class WholeRanker:
+    """Safe to call from several threads at once; each call blocks until its numbers are there."""
+
+    def __init__(self, config: RankerConfig, threads: int | None = None) -> None:
+        self._config, self._heads, self._turns = config, heads_of(config), turns_of(config)
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._pool = named_pool(max(1, self._threads - 1), "phoenix-layers")
+        context_rows = -(-(1 + config.history_length) // ROWS) * ROWS
+        self._contexts, self._tiles = (Scratches(config, n) for n in (context_rows, TILE_ROWS))
+        self._context_facts, self._tile_facts = (
+            _FactsPool(config, n) for n in (context_rows, TILE_ROWS)
+        )
+
+    def encode(self, parameters: Whole, inputs: ContextInputs) -> Viewer:
+        """One context [1, S, …]."""
+        c, history = self._config, _history(inputs)
+        events, each = len(history.seen) - 1, c.embedding_width
+        viewer = Viewer(
+            room(c.layers, c.kv_heads, c.key_size, 1 + events),
+            np.zeros((c.num_hashes, events), np.int32),
+            np.zeros((events, c.num_actions + 2), np.float32),
+            np.zeros((c.profile_channels, 2 * c.num_hashes * each), np.float32),
+        )
+        taste = np.empty((c.profile_channels, viewer.profile.shape[1] + each), np.float32)
+        with self._contexts.one(parameters.layers) as scratch, self._context_facts.one() as facts:
+            encode_viewer(
+                history, self._turns, parameters, self._heads, c.causal, viewer, taste, scratch,
+                facts,
+            )  # fmt: skip
+        return viewer
+
+    def score(
+        self, parameters: Whole, viewer: Viewer, inputs: CandidateInputs
+    ) -> tuple[Floats, Floats]:
+        """Candidates [1, C, …] of the viewer → log probabilities [1, C, A], seconds [1, C]."""
+        asked = _asked(inputs)
+        count = len(asked.ages)
+        log_probs = np.empty((1, count, self._config.num_actions), np.float32)
+        seconds = np.empty((1, count), np.float32)
+        tiles = tiles_of(count, self._threads)
+        counter = np.zeros(1, np.int64)
+
+        def share() -> None:
+            with self._tiles.one(parameters.layers) as scratch, self._tile_facts.one() as facts:
+                score_tiles(
+                    asked, viewer, parameters, self._heads, scratch, facts, tiles, counter,
+                    log_probs[0], seconds[0],
+                )  # fmt: skip
+
+        others = [self._pool.submit(share) for _ in range(min(self._threads, len(tiles) - 1) - 1)]
+        share()
+        for other in others:
+            other.result()
+        return log_probs, seconds
+
+
+def tiles_of(count: int, threads: int) -> NDArray[np.int64]:
+    """Rows at which tiles begin, and `count`: whole ones, as many for each thread, and what is left
+    of the blocks in equal shares."""
+    blocks, most = -(-count // ROWS), TILE_ROWS // ROWS
+    full = blocks // (most * threads) * threads
+    share = max(1, -(-(blocks - full * most) // threads)) * ROWS
+    begins = [np.arange(full) * TILE_ROWS, np.arange(full * TILE_ROWS, count, share)]
+    return np.concatenate([*begins, [count]]).astype(np.int64)
+
+
+class _FactsPool:
+    """As `Scratches`, of `Facts`."""
+
+    def __init__(self, config: RankerConfig, rows: int) -> None:
+        c, past = config, config.num_actions + 2
+        rows_of_post = 2 * c.num_hashes * c.embedding_width
+        facts = rows_of_post + c.profile_channels + past * c.author_match
+        event = rows_of_post + c.num_actions + DWELL_HIDDEN
+        self._floats = (rows, facts + c.width)
+        self._halves = (rows, -(-max(facts, event) // 2) * 2)
+        self._answers = (rows, whole(c.num_actions + 1))
+        self._idle: deque[Facts] = deque()
+
+    @contextmanager
+    def one(self) -> Iterator[Facts]:
+        """For one call at a time; what failed half-way is not used again."""
+        try:
+            facts = self._idle.pop()
+        except IndexError:
+            facts = Facts(
+                np.zeros(self._floats, np.float32),
+                np.zeros(self._halves, np.uint16),
+                np.zeros(self._answers, np.float32),
+            )
+        yield facts
+        self._idle.append(facts)
+
+
+def _history(inputs: ContextInputs) -> History:
+    seen = 1 + np.flatnonzero(np.asarray(inputs.history_mask)[0])
+    return History(
+        user=_of_one(inputs.user_hashes, np.int32),
+        posts=_of_one(inputs.history_post_hashes, np.int32),
+        authors=_of_one(inputs.history_author_hashes, np.int32),
+        actions=_of_one(inputs.history_actions, np.float32),
+        dwell=_of_one(inputs.history_dwell_seconds, np.float32),
+        surfaces=_of_one(inputs.history_surface, np.int32),
+        ages=_of_one(inputs.history_age_seconds, np.float32),
+        seen=np.concatenate([np.zeros(1, np.int64), seen]),
+    )
+
+
+def _asked(inputs: CandidateInputs) -> Asked:
+    return Asked(
+        posts=_of_one(inputs.post_hashes, np.int32),
+        authors=_of_one(inputs.author_hashes, np.int32),
+        surfaces=_of_one(inputs.surface, np.int32),
+        ages=_of_one(inputs.age_seconds, np.float32),
+    )
+
+
+def _of_one(values: Any, dtype: type[Scalar]) -> NDArray[Scalar]:
+    """A batch of one → its one, as kernels are compiled for: contiguous, in this type."""
+    return np.ascontiguousarray(values[0], dtype)
