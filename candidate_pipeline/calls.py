@@ -1,27 +1,19 @@
 """For each kind of component: how to ask it, and what its answer must look like.
 
-A check raises BadOutputError or ColumnError with what came, what was expected and how to mend it.
+A call is made once, when the pipeline is, and holds nothing of a request. Its `check` raises
+BadOutputError or ColumnError with what came, what was expected and how to mend it.
 """
 
 import dataclasses
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
-from candidate_pipeline.components import (
-    Filter,
-    Hydrator,
-    MergingFilter,
-    QueryHydrator,
-    Scorer,
-    Selector,
-    Source,
-)
 from candidate_pipeline.errors import BadOutputError
-from candidate_pipeline.runner import Call
 from candidate_pipeline.schema import AnyArray, Schema
 from candidate_pipeline.table import CandidateTable, IndexArray
 from candidate_pipeline.wiring import Wired
@@ -29,7 +21,7 @@ from candidate_pipeline.wiring import Wired
 Arrays = dict[str, AnyArray]
 Ranking = tuple[IndexArray, int | None]  # every row number, best first; how many are selected
 
-T = TypeVar("T")
+R = TypeVar("R")
 
 
 class Verdict(NamedTuple):
@@ -39,13 +31,58 @@ class Verdict(NamedTuple):
     columns: Arrays
 
 
-def query_hydrator_call(wired: Wired[QueryHydrator[Any]], query: Any) -> Call[dict[str, object]]:
-    """Fields for dataclasses.replace, tried out so that a refusal is this component's failure."""
-    component = wired.component
+class Call(ABC, Generic[R]):
+    """How to ask one component, check what it says, and what to use instead.
 
-    def check(raw: object) -> dict[str, object]:
-        fields = _named(wired, raw, "fields")
-        if not _may_refuse(cast(Any, type(query)), wired.declared):
+    `table` has no rows for kinds that come before there are candidates.
+    """
+
+    __slots__ = ("component", "is_async", "name", "wired")
+
+    def __init__(self, wired: Wired[Any]) -> None:
+        self.wired = wired
+        self.component: Any = wired.component
+        self.name = wired.name
+        self.is_async = wired.is_async
+
+    @abstractmethod
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        """The component's own answer, unchecked, or what to wait for."""
+
+    @abstractmethod
+    def check(self, raw: object, query: Any, table: CandidateTable) -> R:
+        """The answer in the pipeline's own shape; raises BadOutputError or ColumnError."""
+
+    @abstractmethod
+    def skip(self, table: CandidateTable) -> R:
+        """As if the component were not there."""
+
+    @abstractmethod
+    def count(self, answer: R, table: CandidateTable) -> int:
+        """How many candidates (or fields) an answer stands for."""
+
+    def input_count(self, table: CandidateTable) -> int:
+        """How many candidates it was asked about."""
+        return len(table)
+
+    def fallback(self, query: Any, table: CandidateTable) -> object:
+        """Under FailurePolicy.FALLBACK, unchecked."""
+        return self.component.fallback(query, table)
+
+    def fail_closed(self, query: Any, table: CandidateTable) -> object:
+        """Under FailurePolicy.FAIL_CLOSED, unchecked."""
+        return self.component.fail_closed(query, table)
+
+
+class QueryHydratorCall(Call[dict[str, object]]):
+    """Fields for dataclasses.replace, tried out so that a refusal is this component's failure."""
+
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        return self.component.hydrate(query)
+
+    def check(self, raw: object, query: Any, table: CandidateTable) -> dict[str, object]:
+        fields = _named(self.wired, raw, "fields")
+        if not _may_refuse(cast(Any, type(query)), self.wired.declared):
             return fields
         try:
             dataclasses.replace(query, **fields)
@@ -55,15 +92,20 @@ def query_hydrator_call(wired: Wired[QueryHydrator[Any]], query: Any) -> Call[di
             )
         return fields
 
-    return Call(
-        ask=lambda: component.hydrate(query),
-        check=check,
-        skip=dict,
-        count=len,
-        input_count=1,
-        fallback=lambda: component.fallback(query),
-        fail_closed=lambda: component.fail_closed(query),
-    )
+    def skip(self, table: CandidateTable) -> dict[str, object]:
+        return {}
+
+    def count(self, answer: dict[str, object], table: CandidateTable) -> int:
+        return len(answer)
+
+    def input_count(self, table: CandidateTable) -> int:
+        return 1
+
+    def fallback(self, query: Any, table: CandidateTable) -> object:
+        return self.component.fallback(query)
+
+    def fail_closed(self, query: Any, table: CandidateTable) -> object:
+        return self.component.fail_closed(query)
 
 
 @lru_cache(maxsize=256)  # of the components of a process's pipelines
@@ -76,97 +118,124 @@ def _may_refuse(query_type: type[Any], declared: frozenset[str]) -> bool:
     return not (plain and declared <= known)
 
 
-def source_call(
-    wired: Wired[Source[Any]], query: Any, schema: Schema, id_column: str
-) -> Call[CandidateTable]:
+class SourceCall(Call[CandidateTable]):
     """A table of the source's candidates."""
-    component = wired.component
 
-    def check(raw: object) -> CandidateTable:
-        columns = _named(wired, raw, "columns", required=frozenset({id_column}))
-        return CandidateTable.from_columns(schema, columns)
+    __slots__ = ("_id_column", "_required", "_schema")
 
-    return Call(
-        ask=lambda: component.fetch(query),
-        check=check,
-        skip=lambda: CandidateTable.from_columns(schema, {}, n=0),
-        count=len,
-        fallback=lambda: component.fallback(query),
-        fail_closed=lambda: {id_column: ()},
-    )
+    def __init__(self, wired: Wired[Any], schema: Schema, id_column: str) -> None:
+        super().__init__(wired)
+        self._schema = schema
+        self._id_column = id_column
+        self._required = frozenset({id_column})
+
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        return self.component.fetch(query)
+
+    def check(self, raw: object, query: Any, table: CandidateTable) -> CandidateTable:
+        columns = _named(self.wired, raw, "columns", self._required)
+        return CandidateTable.from_columns(self._schema, columns)
+
+    def skip(self, table: CandidateTable) -> CandidateTable:
+        return CandidateTable.from_columns(self._schema, {}, n=0)
+
+    def count(self, answer: CandidateTable, table: CandidateTable) -> int:
+        return len(answer)
+
+    def input_count(self, table: CandidateTable) -> int:
+        return 0
+
+    def fallback(self, query: Any, table: CandidateTable) -> object:
+        return self.component.fallback(query)
+
+    def fail_closed(self, query: Any, table: CandidateTable) -> object:
+        return {self._id_column: ()}
 
 
-def hydrator_call(wired: Wired[Hydrator[Any]], query: Any, table: CandidateTable) -> Call[Arrays]:
+class HydratorCall(Call[Arrays]):
     """Columns for every row."""
-    component = wired.component
-    return Call(
-        ask=lambda: component.hydrate(query, table),
-        check=lambda raw: _columns(wired, raw, table),
-        skip=dict,
-        count=lambda columns: len(table) if columns else 0,
-        input_count=len(table),
-        fallback=lambda: component.fallback(query, table),
-        fail_closed=lambda: component.fail_closed(query, table),
-    )
+
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        return self.component.hydrate(query, table)
+
+    def check(self, raw: object, query: Any, table: CandidateTable) -> Arrays:
+        return _columns(self.wired, raw, table)
+
+    def skip(self, table: CandidateTable) -> Arrays:
+        return {}
+
+    def count(self, answer: Arrays, table: CandidateTable) -> int:
+        return len(table) if answer else 0
 
 
-def scorer_call(wired: Wired[Scorer[Any]], query: Any, table: CandidateTable) -> Call[Arrays]:
+class ScorerCall(HydratorCall):
     """Columns for every row."""
-    component = wired.component
-    return Call(
-        ask=lambda: component.score(query, table),
-        check=lambda raw: _columns(wired, raw, table),
-        skip=dict,
-        count=lambda columns: len(table) if columns else 0,
-        input_count=len(table),
-        fallback=lambda: component.fallback(query, table),
-        fail_closed=lambda: component.fail_closed(query, table),
-    )
+
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        return self.component.score(query, table)
 
 
-def filter_call(wired: Wired[Filter[Any]], query: Any, table: CandidateTable) -> Call[Verdict]:
+class FilterCall(Call[Verdict]):
     """Which rows stay. SKIP keeps all, FAIL_CLOSED drops all."""
-    component, length = wired.component, len(table)
 
-    def check(raw: object) -> Verdict:
-        if wired.merges and isinstance(raw, tuple):
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        if self.wired.merges:
+            return self.component.merge(query, table)
+        return self.component.keep(query, table)
+
+    def check(self, raw: object, query: Any, table: CandidateTable) -> Verdict:
+        if self.wired.merges and isinstance(raw, tuple):
             mask, columns = raw if len(raw) == 2 else (raw, {})
-            merged = _columns(wired, columns, table, required=frozenset())
-            return Verdict(_kept(mask, length), merged)
-        return Verdict(_kept(raw, length), {})
+            merged = _columns(self.wired, columns, table, required=frozenset())
+            return Verdict(_kept(mask, len(table)), merged)
+        return Verdict(_kept(raw, len(table)), {})
 
-    def ask() -> object:
-        if wired.merges:
-            return cast(MergingFilter[Any], component).merge(query, table)
-        return component.keep(query, table)
+    def skip(self, table: CandidateTable) -> Verdict:
+        return Verdict(np.arange(len(table)), {})
 
-    return Call(
-        ask=ask,
-        check=check,
-        skip=lambda: Verdict(np.arange(length), {}),
-        count=lambda verdict: len(verdict.kept),
-        input_count=length,
-        fallback=lambda: component.fallback(query, table),
-        fail_closed=lambda: np.zeros(length, dtype=np.bool_),
-    )
+    def count(self, answer: Verdict, table: CandidateTable) -> int:
+        return len(answer.kept)
+
+    def fail_closed(self, query: Any, table: CandidateTable) -> object:
+        return np.zeros(len(table), dtype=np.bool_)
 
 
-def selector_call(wired: Wired[Selector[Any]], query: Any, table: CandidateTable) -> Call[Ranking]:
+class SelectorCall(Call[Ranking]):
     """A ranking of all rows. SKIP leaves the table's order; the declared size still holds."""
-    component, length = wired.component, len(table)
 
-    def check(raw: object) -> Ranking:
-        return _permutation(raw, length), component.size_for(query)
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        return self.component.select(query, table)
 
-    return Call(
-        ask=lambda: component.select(query, table),
-        check=check,
-        skip=lambda: (np.arange(length), component.size),
-        count=lambda ranking: length if ranking[1] is None else min(length, ranking[1]),
-        input_count=length,
-        fallback=lambda: cast(Any, component).fallback(query, table),
-        fail_closed=lambda: cast(Any, component).fail_closed(query, table),
-    )
+    def check(self, raw: object, query: Any, table: CandidateTable) -> Ranking:
+        return _permutation(raw, len(table)), self.component.size_for(query)
+
+    def skip(self, table: CandidateTable) -> Ranking:
+        return np.arange(len(table)), self.component.size
+
+    def count(self, answer: Ranking, table: CandidateTable) -> int:
+        return len(table) if answer[1] is None else min(len(table), answer[1])
+
+
+class SideEffectCall(Call[None]):
+    """Nothing to check: nobody waits for it."""
+
+    __slots__ = ("_result",)
+
+    def __init__(self, wired: Wired[Any], result: Any) -> None:
+        super().__init__(wired)
+        self._result = result
+
+    def ask(self, query: Any, table: CandidateTable) -> object:
+        return self.component.run(query, self._result)
+
+    def check(self, raw: object, query: Any, table: CandidateTable) -> None:
+        return None
+
+    def skip(self, table: CandidateTable) -> None:
+        return None
+
+    def count(self, answer: None, table: CandidateTable) -> int:
+        return 0
 
 
 def _columns(
@@ -177,14 +246,14 @@ def _columns(
 ) -> Arrays:
     columns = _named(wired, raw, "columns", required)
     schema, length = table.schema, len(table)
-    arrays = {name: schema[name].coerce(values) for name, values in columns.items()}
-    for name, array in arrays.items():
+    for name, values in columns.items():
+        columns[name] = array = schema[name].coerce(values)
         if len(array) != length:
             raise BadOutputError(
                 f"{wired.name} returned {len(array)} values of {name!r} for {length} candidates;"
                 f" a {wired.stage} keeps count and order, and only a filter removes"
             )
-    return arrays
+    return columns
 
 
 def _named(

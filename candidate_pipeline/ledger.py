@@ -4,7 +4,6 @@ Counting is always on and is asserted: what the sources brought must equal the s
 Remembering (`explain`) gives each fetched candidate a hidden row number that travels with it.
 """
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,9 @@ from candidate_pipeline.result import Fate, Ledger, Stage
 from candidate_pipeline.table import CandidateTable, IndexArray
 
 ROW = "#row"  # no identifier, so that no schema can have a column of this name
+
+
+_NO_FATES = dict.fromkeys(Fate, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class Bookkeeper:
         self._entries: list[_Entry] = []
         self._ranked: CandidateTable | None = None
         self._fetched_count = 0
-        self.counts: Counter[Fate] = Counter(dict.fromkeys(Fate, 0))
-        self.removed_by: Counter[str] = Counter()
+        self.counts = _NO_FATES.copy()
+        self.removed_by: dict[str, int] = {}
 
     def fetched(self, table: CandidateTable) -> CandidateTable:
         """Call once, with all candidates; go on with the table that it returns."""
@@ -46,7 +48,7 @@ class Bookkeeper:
     ) -> None:
         """A filter kept these rows of the table and no others."""
         count = len(table) - len(kept)
-        self.removed_by[name] += count
+        self.removed_by[name] = self.removed_by.get(name, 0) + count
         self.counts[fate] += count
         if self._explain and count:
             is_removed: NDArray[np.bool_] = np.ones(len(table), dtype=np.bool_)

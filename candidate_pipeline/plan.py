@@ -3,8 +3,17 @@
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Generic
+from typing import Any, Generic, TypeVar
 
+from candidate_pipeline.calls import (
+    Call,
+    FilterCall,
+    HydratorCall,
+    QueryHydratorCall,
+    ScorerCall,
+    SelectorCall,
+    SourceCall,
+)
 from candidate_pipeline.components import (
     Filter,
     Hydrator,
@@ -17,6 +26,7 @@ from candidate_pipeline.components import (
 )
 from candidate_pipeline.result import Stage
 from candidate_pipeline.schema import Schema
+from candidate_pipeline.table import CandidateTable
 from candidate_pipeline.wiring import (
     ColumnFlow,
     Wired,
@@ -29,6 +39,8 @@ from candidate_pipeline.wiring import (
 REFILL_ROUNDS_MAX = 4  # each round looks twice as far: fifteen times what was missing at first
 
 ResultSize = int | None
+
+C = TypeVar("C", bound=Call[Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +65,22 @@ class Plan(Generic[Q]):
     schema: Schema
     id_column: str
     source_column: str | None
-    query_hydrators: tuple[tuple[Wired[QueryHydrator[Q]], ...], ...]
-    sources: tuple[Wired[Source[Q]], ...]
-    hydrators: tuple[tuple[Wired[Hydrator[Q]], ...], ...]
-    filters: tuple[Wired[Filter[Q]], ...]
-    scorers: tuple[Wired[Scorer[Q]], ...]
-    selector: Wired[Selector[Q]]
-    late_hydrators: tuple[tuple[Wired[Hydrator[Q]], ...], ...]
-    late_filters: tuple[Wired[Filter[Q]], ...]
+    empty: CandidateTable
+    query_hydrators: tuple[tuple[QueryHydratorCall, ...], ...]
+    sources: tuple[SourceCall, ...]
+    hydrators: tuple[tuple[HydratorCall, ...], ...]
+    filters: tuple[FilterCall, ...]
+    scorers: tuple[ScorerCall, ...]
+    selector: SelectorCall
+    late_hydrators: tuple[tuple[HydratorCall, ...], ...]
+    late_filters: tuple[FilterCall, ...]
     side_effects: tuple[Wired[SideEffect[Q]], ...]
     result_size_for: Callable[[Q], ResultSize]
     refill_rounds_max: int
 
     def component_names(self) -> dict[str, tuple[str, ...]]:
         """Stage name → the names of its components, in the order in which they run."""
-        stages: tuple[tuple[Wired[Any], ...], ...] = (
+        stages: tuple[tuple[Call[Any] | Wired[Any], ...], ...] = (
             tuple(chain.from_iterable(self.query_hydrators)),
             self.sources,
             tuple(chain.from_iterable(self.hydrators)),
@@ -124,15 +137,23 @@ def build_plan(
         schema=schema,
         id_column=id_column,
         source_column=source_column,
-        query_hydrators=waves(asking),
-        sources=sources,
-        hydrators=waves(hydrators),
-        filters=filters,
-        scorers=scorers,
-        selector=selector,
-        late_hydrators=waves(late_hydrators),
-        late_filters=late_filters,
+        empty=CandidateTable.from_columns(schema, {}, n=0),
+        query_hydrators=_each(QueryHydratorCall, waves(asking)),
+        sources=tuple(SourceCall(one, schema, id_column) for one in sources),
+        hydrators=_each(HydratorCall, waves(hydrators)),
+        filters=tuple(map(FilterCall, filters)),
+        scorers=tuple(map(ScorerCall, scorers)),
+        selector=SelectorCall(selector),
+        late_hydrators=_each(HydratorCall, waves(late_hydrators)),
+        late_filters=tuple(map(FilterCall, late_filters)),
         side_effects=effects,
         result_size_for=result_size_for,
         refill_rounds_max=refill_rounds_max,
     )
+
+
+def _each(
+    kind: Callable[[Wired[Any]], C], wired: Sequence[Sequence[Wired[Any]]]
+) -> tuple[tuple[C, ...], ...]:
+    """A call for each component of each wave."""
+    return tuple(tuple(map(kind, wave)) for wave in wired)

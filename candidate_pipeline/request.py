@@ -2,34 +2,25 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, cast
 
 import numpy as np
 
-from candidate_pipeline.calls import (
-    Arrays,
-    filter_call,
-    hydrator_call,
-    query_hydrator_call,
-    scorer_call,
-    selector_call,
-    source_call,
-)
-from candidate_pipeline.components import Component, Filter, Hydrator, Q, QueryHydrator
+from candidate_pipeline.calls import Arrays, Call, FilterCall, HydratorCall, QueryHydratorCall
+from candidate_pipeline.components import Q
 from candidate_pipeline.ledger import Bookkeeper
 from candidate_pipeline.plan import Plan
 from candidate_pipeline.result import ComponentReport, Fate, Stage, StageReport
-from candidate_pipeline.runner import Call, Runner, is_enabled
+from candidate_pipeline.runner import Runner, is_enabled
 from candidate_pipeline.table import CandidateTable
 from candidate_pipeline.together import run_wave
-from candidate_pipeline.wiring import Wired
 
-K = TypeVar("K", bound=Component[Any])
+C = TypeVar("C", bound=Call[Any])
 R = TypeVar("R")
 
-Waves = Sequence[Sequence[Wired[K]]]
+Waves = Sequence[Sequence[C]]
 
 REFILL_ROUNDS_EXHAUSTED = "Refill:rounds_exhausted"
 
@@ -44,7 +35,7 @@ class Request(Generic[Q]):
         self.books = Bookkeeper(explain=explain)
         self.stages: list[StageReport] = []
         self.extra_reasons: list[str] = []
-        self.empty = CandidateTable.from_columns(plan.schema, {}, n=0)
+        self.empty = plan.empty
         self._plan = plan
         self._early = early
         self._late = late
@@ -68,12 +59,10 @@ class Request(Generic[Q]):
         chosen, tail = await self._finish(ranked, size)
         return self._truncate(chosen, tail, self._wanted(size))
 
-    async def _hydrate_query(self, waves: Waves[QueryHydrator[Q]]) -> None:
+    async def _hydrate_query(self, waves: Waves[QueryHydratorCall]) -> None:
         with self._stage(self._early, Stage.QUERY_HYDRATOR, waves) as reports:
             for wave in waves:
-                answers = await self._together(
-                    self._early, wave, lambda one: query_hydrator_call(one, self.query), reports
-                )
+                answers = await self._together(self._early, wave, self.empty, reports)
                 new = {name: value for fields in answers for name, value in fields.items()}
                 if new:  # each component writes its own fields
                     self.query = _replaced(self.query, new)
@@ -81,12 +70,7 @@ class Request(Generic[Q]):
     async def _fetch(self) -> CandidateTable:
         plan = self._plan
         with self._stage(self._early, Stage.SOURCE, [plan.sources]) as reports:
-            tables = await self._together(
-                self._early,
-                plan.sources,
-                lambda one: source_call(one, self.query, plan.schema, plan.id_column),
-                reports,
-            )
+            tables = await self._together(self._early, plan.sources, self.empty, reports)
         if plan.source_column is not None:
             tables = [self._marked(table, bit) for bit, table in enumerate(tables)]
         return CandidateTable.concat(tables)
@@ -98,12 +82,11 @@ class Request(Generic[Q]):
         return table._with_own({self._plan.source_column: np.full(len(table), 1 << bit, dtype)})
 
     async def _hydrate(
-        self, runner: Runner, stage: Stage, waves: Waves[Hydrator[Q]], table: CandidateTable
+        self, runner: Runner, stage: Stage, waves: Waves[HydratorCall], table: CandidateTable
     ) -> CandidateTable:
         with self._stage(runner, stage, waves) as reports:
             for wave in waves if len(table) else ():
-                call = partial(hydrator_call, query=self.query, table=table)
-                answers = await self._together(runner, wave, call, reports)
+                answers = await self._together(runner, wave, table, reports)
                 new: Arrays = {}
                 for columns in answers:
                     new.update(columns)
@@ -114,7 +97,7 @@ class Request(Generic[Q]):
         self,
         runner: Runner,
         stage: Stage,
-        filters: Sequence[Wired[Filter[Q]]],
+        filters: Sequence[FilterCall],
         table: CandidateTable,
     ) -> CandidateTable:
         fate = Fate.FILTERED if stage is Stage.FILTER else Fate.REMOVED_LATE
@@ -122,9 +105,7 @@ class Request(Generic[Q]):
             for one in filters:
                 if not len(table):
                     break
-                verdict = await self._alone(
-                    runner, one, filter_call(one, self.query, table), reports
-                )
+                verdict = await self._alone(runner, one, table, reports)
                 merged = table._with_own(verdict.columns) if verdict.columns else table
                 if len(verdict.kept) < len(table):
                     self.books.removed(table, verdict.kept, fate, stage, one.name)
@@ -135,10 +116,7 @@ class Request(Generic[Q]):
     async def _score(self, table: CandidateTable) -> CandidateTable:
         with self._stage(self._early, Stage.SCORER, [self._plan.scorers]) as reports:
             for one in self._plan.scorers if len(table) else ():
-                columns = await self._alone(
-                    self._early, one, scorer_call(one, self.query, table), reports
-                )
-                table = table._with_own(columns)
+                table = table._with_own(await self._alone(self._early, one, table, reports))
         return table
 
     async def _select(self, table: CandidateTable) -> tuple[CandidateTable, int]:
@@ -147,9 +125,7 @@ class Request(Generic[Q]):
             return table, 0
         one = self._plan.selector
         with self._stage(self._late, Stage.SELECTOR, [[one]]) as reports:
-            order, size = await self._alone(
-                self._late, one, selector_call(one, self.query, table), reports
-            )
+            order, size = await self._alone(self._late, one, table, reports)
         if not reports[0].enabled:
             size = None
         ranked = table._taken(order)
@@ -209,23 +185,27 @@ class Request(Generic[Q]):
     async def _together(
         self,
         runner: Runner,
-        wave: Sequence[Wired[K]],
-        call: Callable[[Wired[K]], Call[R]],
+        wave: Sequence[Call[R]],
+        table: CandidateTable,
         reports: list[ComponentReport],
     ) -> list[R]:
         """Answers in declared order. Those that may wait run at the same time."""
-        gates = [is_enabled(one, self.query) for one in wave]
-        calls = [call(one) for one in wave]
-        runs = [partial(runner.run, *what) for what in zip(wave, gates, calls, strict=True)]
+        query = self.query
+        gates = [is_enabled(one.wired, query) for one in wave]
+        runs = [
+            partial(runner.run, one, query, table, gate)
+            for one, gate in zip(wave, gates, strict=True)
+        ]
         may_wait = [one.is_async and gate is True for one, gate in zip(wave, gates, strict=True)]
         finished = await run_wave(runs, may_wait)
         reports.extend(report for _, report in finished)
         return [answer for answer, _ in finished]
 
     async def _alone(
-        self, runner: Runner, one: Wired[K], call: Call[R], reports: list[ComponentReport]
+        self, runner: Runner, one: Call[R], table: CandidateTable, reports: list[ComponentReport]
     ) -> R:
-        answer, report = await runner.run(one, is_enabled(one, self.query), call)
+        gate = is_enabled(one.wired, self.query)
+        answer, report = await runner.run(one, self.query, table, gate)
         reports.append(report)
         return answer
 
@@ -242,10 +222,10 @@ class _StageTimer:
         self._stage = stage
         self._total = total
         self._reports: list[ComponentReport] = []
-        self._started = runner.clock()
-        self._cpu_started_s = time.thread_time()
 
     def __enter__(self) -> list[ComponentReport]:
+        self._started = self._runner.clock()
+        self._cpu_started_s = time.thread_time()
         return self._reports
 
     def __exit__(self, *_: object) -> None:

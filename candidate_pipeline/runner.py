@@ -12,35 +12,21 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from types import CoroutineType
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, NamedTuple, TypeVar, cast
 
+from candidate_pipeline.calls import Call
 from candidate_pipeline.components import Component, FailurePolicy
 from candidate_pipeline.errors import BadOutputError, ColumnError, Degraded, PipelineFailed
 from candidate_pipeline.observer import Observer
 from candidate_pipeline.result import ComponentReport
+from candidate_pipeline.table import CandidateTable
 from candidate_pipeline.together import resumed
 from candidate_pipeline.wiring import Wired
 
 R = TypeVar("R")
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(slots=True)  # not frozen: that would cost a microsecond for each component
-class Call(Generic[R]):
-    """How to ask a component, check what it says, and what to use instead.
-
-    check: raises BadOutputError or ColumnError. skip: makes the answer as if it were not there.
-    count: how many candidates (or fields) an answer stands for.
-    """
-
-    ask: Callable[[], object]
-    check: Callable[[object], R]
-    skip: Callable[[], R]
-    count: Callable[[R], int]
-    input_count: int = 0
-    fallback: Callable[[], object] | None = None
-    fail_closed: Callable[[], object] | None = None
+OBSERVER_FAILED = "the observer failed in %s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +36,21 @@ class Failure:
     error: BaseException
     why: str
     is_answered: bool = False
+
+
+class Asked(NamedTuple, Generic[R]):
+    """One call of one request: the component, and what it was asked about."""
+
+    call: Call[R]
+    query: Any
+    table: CandidateTable
+
+    def checked(self, raw: object) -> R:
+        """The answer; BadOutputError where it does not fit."""
+        try:
+            return self.call.check(raw, self.query, self.table)
+        except ColumnError as error:
+            raise BadOutputError(str(error)) from error
 
 
 class Runner:
@@ -80,45 +81,48 @@ class Runner:
         return self._loop.time() >= self.deadline_s
 
     async def run(
-        self, wired: Wired[Any], enabled: bool | Exception, call: Call[R]
+        self, call: Call[R], query: Any, table: CandidateTable, enabled: bool | Exception
     ) -> tuple[R, ComponentReport]:
         """The component's answer, or what its policy puts in its place, and the report."""
+        wired = call.wired
         if enabled is False:
             skipped = ComponentReport(wired.stage, wired.name, False)
             self._report(skipped)
-            return call.skip(), skipped
+            return call.skip(table), skipped
         started = self.clock()
+        asked = Asked(call, query, table)
         if isinstance(enabled, Exception):
-            return self._failed(wired, call, started, call.skip(), Failure(enabled, "error"))
+            return self._failed(asked, started, call.skip(table), Failure(enabled, "error"))
         try:
             with self._observer.span(wired.stage, wired.name):
-                raw = self._asked(wired.component, call.ask)
+                raw = self._on_thread(asked) if wired.blocking else call.ask(query, table)
                 if hasattr(raw, "__await__"):
                     raw = await self._within_budget(wired.component, raw)
-                answer = _checked(call, raw)
+                answer = asked.checked(raw)
         except BaseException as error:  # noqa: BLE001 - any failure is reported and has its policy
-            return self._failed(wired, call, started, *_failure(wired, call, error))
+            return self._failed(asked, started, *_failure(asked, error))
         report = ComponentReport(
             wired.stage,
             wired.name,
             True,
             (self.clock() - started) * 1e3,
-            call.input_count,
-            call.count(answer),
+            call.input_count(table),
+            call.count(answer, table),
         )
         self._report(report)
         return answer, report
 
     def _failed(
-        self, wired: Wired[Any], call: Call[R], started: float, answer: R, failure: Failure
+        self, asked: Asked[R], started: float, answer: R, failure: Failure
     ) -> tuple[R, ComponentReport]:
         """What the policy makes of it; PipelineFailed where it says so."""
+        call, wired = asked.call, asked.call.wired
         failed: PipelineFailed | None = None
         second: Exception | None = None
         why = failure.why
         if not failure.is_answered:
             try:
-                answer, second = _substitute(wired, call, failure)
+                answer, second = _substitute(asked, failure)
                 why = second.reason if isinstance(second, Degraded) else why
             except PipelineFailed as error:
                 failed = error
@@ -127,8 +131,8 @@ class Runner:
             component=wired.name,
             enabled=True,
             latency_ms=(self.clock() - started) * 1e3,
-            input_count=call.input_count,
-            output_count=0 if failed else call.count(answer),
+            input_count=call.input_count(asked.table),
+            output_count=0 if failed else call.count(answer, asked.table),
             error=_error_text(failure.error, second),
             reason=f"{wired.name}:{why}",
         )
@@ -140,12 +144,11 @@ class Runner:
             raise failed
         return answer, report
 
-    def _asked(self, component: Component[Any], ask: Callable[[], object]) -> object:
-        """The raw answer, or what to wait for."""
-        if not component.blocking:
-            return ask()
+    def _on_thread(self, asked: Asked[Any]) -> object:
+        """What to wait for of a `blocking` component."""
         run = contextvars.copy_context().run
-        return self._loop.run_in_executor(self._executor, run, ask)
+        ask = asked.call.ask
+        return self._loop.run_in_executor(self._executor, run, ask, asked.query, asked.table)
 
     async def _within_budget(self, component: Component[Any], waiting: object) -> object:
         """The raw answer; TimeoutError when it waits past its budget or the request's deadline."""
@@ -160,22 +163,26 @@ class Runner:
             return await cast(Awaitable[object], waiting)
 
     def _report(self, report: ComponentReport) -> None:
-        tell(self._observer.component_finished, self.request_id, report)
+        try:
+            self._observer.component_finished(self.request_id, report)
+        except Exception:
+            logger.exception(OBSERVER_FAILED, _name(self._observer.component_finished))
 
 
-def _failure(wired: Wired[Any], call: Call[R], error: BaseException) -> tuple[R, Failure]:
-    """`call.skip` (of a partial answer: what there is) and what went wrong; the request's own end
-    is raised again."""
+def _failure(asked: Asked[R], error: BaseException) -> tuple[R, Failure]:
+    """`skip` (of a partial answer: what there is) and what went wrong; the request's own end is
+    raised again."""
     if isinstance(error, Degraded):
-        return _partial(call, error)
+        return _partial(asked, error)
+    skipped = asked.call.skip(asked.table)
     if isinstance(error, BadOutputError):
-        return call.skip(), Failure(error, "bad_output")
+        return skipped, Failure(error, "bad_output")
     if isinstance(error, TimeoutError):
-        return call.skip(), Failure(_with_budget(error, wired.component), "timeout")
+        return skipped, Failure(_with_budget(error, asked.call.wired.component), "timeout")
     if isinstance(error, asyncio.CancelledError) and not _is_cancelled():
-        return call.skip(), Failure(error, "cancelled")
+        return skipped, Failure(error, "cancelled")
     if isinstance(error, Exception):
-        return call.skip(), Failure(error, "error")
+        return skipped, Failure(error, "error")
     raise error
 
 
@@ -194,52 +201,52 @@ def tell(hear: Callable[..., None], *what: object) -> None:
     try:
         hear(*what)
     except Exception:
-        logger.exception("the observer failed in %s", getattr(hear, "__qualname__", hear))
+        logger.exception(OBSERVER_FAILED, _name(hear))
 
 
-def _checked(call: Call[R], raw: object) -> R:
-    try:
-        return call.check(raw)
-    except ColumnError as error:
-        raise BadOutputError(str(error)) from error
+def _name(hear: Callable[..., None]) -> object:
+    return getattr(hear, "__qualname__", hear)
 
 
-def _partial(call: Call[R], degraded: Degraded) -> tuple[R, Failure]:
+def _partial(asked: Asked[R], degraded: Degraded) -> tuple[R, Failure]:
+    skipped = asked.call.skip(asked.table)
     if degraded.output is None:
-        return call.skip(), Failure(degraded, degraded.reason)
+        return skipped, Failure(degraded, degraded.reason)
     try:
-        return _checked(call, degraded.output), Failure(degraded, degraded.reason, True)
+        return asked.checked(degraded.output), Failure(degraded, degraded.reason, True)
     except BadOutputError as error:
-        return call.skip(), Failure(error, "bad_output")
+        return skipped, Failure(error, "bad_output")
 
 
-def _substitute(wired: Wired[Any], call: Call[R], failure: Failure) -> tuple[R, Exception | None]:
+def _substitute(asked: Asked[R], failure: Failure) -> tuple[R, Exception | None]:
     """What the policy puts in place of the answer, and the error of a fallback that failed too.
 
     A substitute may raise Degraded with its answer, to say what kind of answer it is ("stale").
     """
+    call, wired = asked.call, asked.call.wired
     policy = wired.component.on_failure
     if policy is FailurePolicy.FAIL_REQUEST:
         raise PipelineFailed(wired.name, failure.why) from failure.error
     if policy is FailurePolicy.SKIP:
-        return call.skip(), None
+        return call.skip(asked.table), None
     other = call.fallback if policy is FailurePolicy.FALLBACK else call.fail_closed
-    assert other is not None  # wiring has seen to it
     try:
-        return _checked_or_degraded(call, other)
+        return _checked_or_degraded(asked, other)
     except Exception as error:
         if policy is FailurePolicy.FAIL_CLOSED:  # there is no safe answer left
             raise PipelineFailed(wired.name, f"{failure.why}, then fail_closed failed") from error
-        return call.skip(), error
+        return call.skip(asked.table), error
 
 
-def _checked_or_degraded(call: Call[R], other: Callable[[], object]) -> tuple[R, Degraded | None]:
+def _checked_or_degraded(
+    asked: Asked[R], other: Callable[[Any, CandidateTable], object]
+) -> tuple[R, Degraded | None]:
     try:
-        return _checked(call, other()), None
+        return asked.checked(other(asked.query, asked.table)), None
     except Degraded as degraded:
         if degraded.output is None:
             raise
-        return _checked(call, degraded.output), degraded
+        return asked.checked(degraded.output), degraded
 
 
 def _is_cancelled() -> bool:

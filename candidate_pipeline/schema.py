@@ -72,7 +72,10 @@ class Column:
         """
         array = values if isinstance(values, np.ndarray) else self._from_sequence(values)
         if array.ndim == 1 and array.dtype is self.np_dtype:
-            return _read_only(array)
+            if array.flags.writeable:
+                array = array.view()
+                array.flags.writeable = False
+            return array
         if array.ndim != 1:
             raise ColumnError(
                 f"column {self.name!r} wants one value a row (shape [n]), got shape {array.shape}"

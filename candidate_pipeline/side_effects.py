@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
+from candidate_pipeline.calls import SideEffectCall
 from candidate_pipeline.components import SideEffect
 from candidate_pipeline.errors import WiringError
 from candidate_pipeline.observer import Observer
 from candidate_pipeline.result import ComponentReport, PipelineResult
-from candidate_pipeline.runner import Call, Runner, is_enabled, tell
+from candidate_pipeline.runner import Runner, is_enabled, tell
 from candidate_pipeline.wiring import Wired
 
 CONCURRENCY_MAX = 64  # side effects at once: they wait for stores, which answer in milliseconds
@@ -97,7 +98,7 @@ class SideEffectRunner:
     async def _run(
         self, wired: Wired[SideEffect[Any]], result: PipelineResult[Any]
     ) -> ComponentReport:
-        effect, query = wired.component, result.query
+        query = result.query
         runner = Runner(
             request_id=result.request_id,
             deadline_s=float("inf"),
@@ -105,14 +106,8 @@ class SideEffectRunner:
             clock=self._clock,
             executor=None,
         )
-        call: Call[None] = Call(
-            ask=lambda: effect.run(query, result),
-            check=lambda _: None,
-            skip=lambda: None,
-            count=lambda _: 0,
-            input_count=len(result.selected),
-        )
-        _, report = await runner.run(wired, is_enabled(wired, query), call)
+        call = SideEffectCall(wired, result)
+        _, report = await runner.run(call, query, result.selected, is_enabled(wired, query))
         return report
 
     def _drop(self, request_id: str, name: str) -> None:

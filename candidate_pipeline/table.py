@@ -22,7 +22,7 @@ IndexArray = NDArray[np.intp]
 class CandidateTable:
     """`len(table)` candidates with the schema's columns. Build it with `from_columns`."""
 
-    __slots__ = ("_cache", "_length", "_own", "_parent", "_parts", "_rows", "schema")
+    __slots__ = ("_found", "_has_own", "_length", "_parent", "_parts", "_rows", "schema")
 
     def __init__(
         self,
@@ -37,8 +37,8 @@ class CandidateTable:
         """For this module's use; nothing is checked here."""
         self.schema = schema
         self._length = length
-        self._own: dict[str, AnyArray] = {} if own is None else own
-        self._cache: dict[str, AnyArray] = {}
+        self._has_own = bool(own)
+        self._found: dict[str, AnyArray] = {} if own is None else own  # and what was gathered
         self._parent = parent
         self._rows = rows
         self._parts = parts
@@ -75,10 +75,11 @@ class CandidateTable:
 
     def __getitem__(self, name: str) -> AnyArray:
         """One column, read-only. [len(self)]"""
-        found = self._found(name)
+        found = self._found.get(name)
         if found is None:
-            found = self.schema[name].filled(self._length)
-            self._cache[name] = found
+            found = self._look_up(name)
+            if found is None:
+                found = self._found[name] = self.schema[name].filled(self._length)
         return found
 
     def take(self, which: AnyArray | Sequence[int]) -> "CandidateTable":
@@ -118,7 +119,7 @@ class CandidateTable:
 
     def _taken(self, index: IndexArray) -> "CandidateTable":
         """`take` of a checked index; a table without own columns is stepped over."""
-        if self._rows is not None and not self._own:
+        if self._rows is not None and not self._has_own:
             return CandidateTable(
                 self.schema, len(index), parent=self._parent, rows=self._rows[index]
             )
@@ -128,34 +129,37 @@ class CandidateTable:
         table = CandidateTable(
             self.schema,
             self._length,
-            own={**self._own, **new},
+            own={**self._found, **new},
             parent=self._parent,
             rows=self._rows,
             parts=self._parts,
         )
-        table._cache = {name: a for name, a in self._cache.items() if name not in new}
+        table._has_own = self._has_own or bool(new)
         return table
 
-    def _found(self, name: str) -> AnyArray | None:
+    def _look_up(self, name: str) -> AnyArray | None:
         """The column, gathered once; None when nothing behind this table ever wrote it."""
-        found = self._own.get(name)
-        if found is None:
-            found = self._cache.get(name)
+        found = self._found.get(name)
         if found is None:
             found = self._gathered(name)
             if found is not None:
                 found.flags.writeable = False
-                self._cache[name] = found
+                self._found[name] = found
         return found
 
     def _gathered(self, name: str) -> AnyArray | None:
         if self._parts:
-            if all(part._found(name) is None for part in self._parts):
+            if all(part._look_up(name) is None for part in self._parts):
                 return None
             return np.concatenate([part[name] for part in self._parts])
-        behind = None if self._parent is None else self._parent._found(name)
-        if behind is None:
+        parent = self._parent
+        if parent is None:
             return None
+        behind = parent._found.get(name)
+        if behind is None:
+            behind = parent._look_up(name)
+            if behind is None:
+                return None
         assert self._rows is not None  # a table with a parent has its rows
         return behind.take(self._rows)
 

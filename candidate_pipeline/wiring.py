@@ -42,6 +42,7 @@ class Wired(Generic[K]):
     declared: frozenset[str]
     required: frozenset[str]
     is_async: bool  # it may have to wait: async def, or on a thread
+    blocking: bool  # on a thread
     has_gate: bool  # it has an `enable` of its own
     merges: bool  # it is a MergingFilter
 
@@ -210,6 +211,7 @@ def _wired(stage: Stage, component: K) -> Wired[K]:
         declared=component.declared_writes(),
         required=component.required_writes(),
         is_async=component.blocking or _is_async(component),
+        blocking=component.blocking,
         has_gate=getattr(component.enable, "__func__", None) is not Component.enable,
         merges=isinstance(component, MergingFilter),
     )
