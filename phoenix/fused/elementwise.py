@@ -15,10 +15,10 @@ from phoenix.fused.numbers import as_kept, bfloat16, nearest, power_of_two, wide
 _F = np.float32
 _ZERO, _ONE, _TWO = _F(0), _F(1), _F(2)
 _LOG2_E, _LN2_HIGH, _LN2_LOW = _F(1.4426950408889634), _F(0.693359375), _F(-2.12194440e-4)
-# e^r for |r| <= ln 2 / 2: the Cephes library's polynomial, error 2e-7 of the value.
-_E2, _E3, _E4 = _F(5.0000001201e-1), _F(1.6666665459e-1), _F(4.1665795894e-2)
-_E5, _E6, _E7 = _F(8.3334519073e-3), _F(1.3981999507e-3), _F(1.9875691500e-4)
-_EXP_MAX = _F(87.0)  # beyond it 2^n leaves float32
+# 2^r for |r| <= 1/2: the Cephes library's polynomial, error 2e-7 of the value.
+_P1, _P2, _P3 = _F(6.931472028550421e-1), _F(2.402264791363012e-1), _F(5.550332471162809e-2)
+_P4, _P5, _P6 = _F(9.618437357674640e-3), _F(1.339887440266574e-3), _F(1.535336188319500e-4)
+_POWER_MAX, _EXP_MAX = _F(126.0), _F(87.0)  # beyond them 2^n leaves float32
 _GELU_SCALE, _GELU_CUBE = _F(0.7978845608028654), _F(0.044715)  # of the tanh form
 _RMS_EPSILON = _F(1e-5)  # as in phoenix.layers
 _SOFT_CAP = _F(30.0)  # as in phoenix.attention
@@ -31,27 +31,47 @@ def place(start: int, i: int) -> Any:
 
 
 @helper
+def power(y: Any) -> Any:
+    """2^y of a float32 within ±126."""
+    n = nearest(y)
+    return _fraction(y - n) * power_of_two(n)
+
+
+@helper
+def _fraction(r: Any) -> Any:
+    p = ((((_P6 * r + _P5) * r + _P4) * r + _P3) * r + _P2) * r + _P1
+    return p * r + _ONE
+
+
+@helper
+def clipped_power(y: Any) -> Any:
+    """2^y, for y clipped to ±126."""
+    return power(min(max(y, -_POWER_MAX), _POWER_MAX))
+
+
+@helper
 def exponential(x: Any) -> Any:
-    """e^x of a float32, for x clipped to ±87."""
+    """e^x of a float32, for x clipped to ±87; to the last digits, which a product with log2 e
+    would cost a large x."""
     x = min(max(x, -_EXP_MAX), _EXP_MAX)
     n = nearest(x * _LOG2_E)
     r = (x - n * _LN2_HIGH) - n * _LN2_LOW
-    p = ((((_E7 * r + _E6) * r + _E5) * r + _E4) * r + _E3) * r + _E2
-    return (p * r * r + r + _ONE) * power_of_two(n)
+    return _fraction(r * _LOG2_E) * power_of_two(n)
 
 
 @helper
 def capped_exponential(x: Any) -> Any:
     """exp(30 · tanh(x / 30)), tanh(y) being 1 − 2 / (e^2y + 1)."""
-    doubled = exponential(x * (_TWO / _SOFT_CAP))
-    return exponential(_SOFT_CAP - (_TWO * _SOFT_CAP) / (doubled + _ONE))
+    doubled = clipped_power(x * (_TWO / _SOFT_CAP * _LOG2_E))
+    highest = _SOFT_CAP * _LOG2_E
+    return power(highest - (_TWO * highest) / (doubled + _ONE))
 
 
 @helper
 def gelu(x: Any) -> Any:
     """x · sigmoid(2 √(2/π) (x + 0.044715 x³)), the tanh form."""
     inner = _GELU_SCALE * (x + _GELU_CUBE * x * x * x)
-    return x / (_ONE + exponential(-_TWO * inner))
+    return x / (_ONE + clipped_power((-_TWO * _LOG2_E) * inner))
 
 
 @helper
@@ -116,19 +136,21 @@ def weigh(
     """Weights of the scores → bfloat16, zeros behind; their sums → [R].
 
     The first row sees the first `first` of them, each one more, and none more than `seen`. In
-    whole registers: a loop's last few would be taken one by one.
+    whole registers: a loop's last few would be taken one by one. Sums have a loop of their own, or
+    each register would be summed up apart.
     """
     registers = (seen + LANES - 1) // LANES
     for r in range(count):
-        total, visible = _ZERO, np.uint64(min(seen, first + r))
+        visible = np.uint64(min(seen, first + r))
         for register in range(registers):
             for lane in range(LANES):
                 t = place(register * LANES, lane)
                 weight = capped_exponential(scores[r, t] * scale)
                 weight = weight if t < visible else _ZERO
-                short = bfloat16(weight)
-                total += widened(short)  # what is multiplied, so that the sums' rounding cancels
-                weights[r, t] = short
+                weights[r, t] = bfloat16(weight)
+        total = _ZERO
+        for t in range(registers * LANES):
+            total += widened(weights[r, t])  # as they are multiplied: their rounding cancels
         totals[r] = total
 
 

@@ -148,22 +148,24 @@ def test_functions_are_those_of_numpy() -> None:
     """An approximation off by more than float32's own rounding would move every probability."""
 
     @kernel
-    def all_of(x, exponentials, capped, gelus, rounded):
+    def all_of(x, powers, exponentials, capped, gelus, rounded):
         for i in range(len(x)):
             exponentials[i] = elementwise.exponential(x[i])
+            powers[i] = elementwise.clipped_power(x[i])
             capped[i] = elementwise.capped_exponential(x[i])
             gelus[i] = elementwise.gelu(x[i])
             rounded[i] = numbers.bfloat16(x[i])
 
     x = np.concatenate([np.linspace(-80, 80, 40_001), np.linspace(-4, 4, 40_001)])
     x = x.astype(np.float32)
-    found = [np.empty_like(x) for _ in range(3)]
+    found = [np.empty_like(x) for _ in range(4)]
     rounded = np.empty(len(x), np.uint16)
     all_of(x, *found, rounded)
     y = x.astype(np.float64)
     inner = np.sqrt(2 / np.pi) * (y + 0.044715 * y**3)
     gelus = 0.5 * y * (1 + np.tanh(inner))
-    np.testing.assert_allclose(found[0], np.exp(y), rtol=3e-7)
-    np.testing.assert_allclose(found[1], np.exp(30 * np.tanh(y / 30)), rtol=1e-5)
-    np.testing.assert_allclose(found[2], gelus, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(found[0], np.exp2(y), rtol=3e-7)
+    np.testing.assert_allclose(found[1], np.exp(y), rtol=3e-7)
+    np.testing.assert_allclose(found[2], np.exp(30 * np.tanh(y / 30)), rtol=1e-5)
+    np.testing.assert_allclose(found[3], gelus, rtol=1e-5, atol=1e-6)
     assert np.array_equal(rounded, x.astype(ml_dtypes.bfloat16).view(np.uint16))
