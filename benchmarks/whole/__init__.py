@@ -33,6 +33,8 @@ KNEE = 2.0  # at the last rate whose p50 is within twice the first's, and 99 % o
 WHOLE_SHARE_MIN = 0.99
 TIMEOUT_S = 2.0
 WARM_UP_FEEDS = 10
+EVENT_LOOP = "home-mixer: event loop"
+REST = "home-mixer: gRPC's server, the answer, side effects, metrics"
 # Mathematics of the model: products of the ranker and the towers, with the cast of their inputs and
 # results, and the scan of the index with its exact scores.
 MODEL_THREADS = tuple(f"phoenix: {kind}" for kind in (XLA, MODEL, SEARCH))
@@ -82,12 +84,15 @@ async def _measure(
     total_s = sum(milliseconds.values()) / 1e3
     other = {name: ms for name, ms in milliseconds.items() if name not in MODEL_THREADS}
     largest = max(other, key=lambda name: other[name])
+    steps = _steps(other, busy.stages_ms(feeds))
+    largest_step = max(steps, key=lambda name: steps[name])
     figures: dict[str, Any] = {
         "load": [_row(rate, asked) for rate, asked in offered],
         "milliseconds": milliseconds,
         "home-mixer's event loop by stage, CPU-ms": busy.stages_ms(feeds),
         "components, wall ms": busy.components_ms(feeds),
         "candidates of a feed": suite.candidates,
+        "steps that are no model mathematics, CPU-ms": steps,
     }
     figures["knee"] = _knee(figures["load"])
     return Report(
@@ -106,6 +111,8 @@ async def _measure(
             "The load's own process is not among the milliseconds; it runs on the same cores.",
             "Stages of the event loop are what lies between a stage's begin and end; the rest is"
             " the gRPC server, the answer's message, side effects, metrics and logs.",
+            f"Largest stage that is no model mathematics: {largest_step},"
+            f" {100 * steps[largest_step] / 1e3 / total_s:.1f} % of a feed.",
             "Memory: a feed of 2,200 candidates on in-memory clients, traced by tracemalloc.",
         ],
     )  # fmt: skip
@@ -121,6 +128,15 @@ def _check_whole(asked: Sequence[Asked]) -> None:
     """AssertionError: what a degraded feed costs is not what a feed costs."""
     bad = {one.problem for one in asked if one.problem}
     assert not bad, f"feeds asked one at a time were not whole: {sorted(bad)[:3]}"
+
+
+def _steps(threads_ms: Mapping[str, float], stages_ms: Mapping[str, float]) -> dict[str, float]:
+    """Milliseconds by cause, largest first: kinds of threads, but home_mixer's event loop in its
+    stages, and in what is left of it."""
+    steps = {name: ms for name, ms in threads_ms.items() if name != EVENT_LOOP}
+    steps |= {f"home-mixer: {stage}": ms for stage, ms in stages_ms.items()}
+    steps[REST] = max(0.0, threads_ms.get(EVENT_LOOP, 0.0) - sum(stages_ms.values()))
+    return dict(sorted(steps.items(), key=lambda one: -one[1]))
 
 
 def _timing(asked: Sequence[Asked]) -> dict[str, Timing]:

@@ -28,6 +28,7 @@ KINDS: Final = {
     "tf_": XLA,
     "XLA": XLA,
     "pool": XLA,
+    "phoenix-load": XLA,  # XLA's unnamed threads bear the name of the one that loaded a model
     "phoenix-layers": XLA,  # the ranker's own kernels
     "phoenix-model": MODEL,
     "phoenix-search": SEARCH,

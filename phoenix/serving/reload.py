@@ -15,8 +15,11 @@ from typing import Generic, Protocol, TypeVar
 from phoenix.checkpoint import CONFIG_FILE, VERSION_PATTERN
 from phoenix.serving.telemetry import Telemetry
 from service_kit.clock import Clock
+from service_kit.interpreter import named_pool
 
 logger = logging.getLogger(__name__)
+
+LOADING_THREAD = "phoenix-load"
 
 
 class Model(Protocol):
@@ -84,7 +87,7 @@ class CheckpointWatcher(Generic[M]):
     async def _swap(self, path: Path) -> None:
         started_s = self._clock.monotonic_s()
         try:
-            model = await asyncio.to_thread(self._load, path, self._running)
+            model = await self._loaded(path)
             await self._install(model)
         except OSError:
             raise  # the disk's fault, perhaps only now: the version is tried again
@@ -104,6 +107,16 @@ class CheckpointWatcher(Generic[M]):
             "model in service",
             extra={"model": self._kind, "model_version": model.version, "seconds": seconds},
         )
+
+    async def _loaded(self, path: Path) -> M:
+        """In a thread of its own, whose name XLA's own unnamed threads inherit: the first program
+        that runs starts them."""
+        pool = named_pool(1, LOADING_THREAD)
+        try:
+            loop = asyncio.get_running_loop()
+            return await loop.run_in_executor(pool, self._load, path, self._running)
+        finally:
+            pool.shutdown(wait=False)
 
     def _note(self, error: Exception) -> None:
         self.problem = f"{type(error).__name__}: {error}"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from benchmarks.whole import _knee, add_arguments, measure
+from benchmarks.whole import EVENT_LOOP, REST, _knee, _steps, add_arguments, measure
 from benchmarks.whole.allocations import stage_kilobytes
 from benchmarks.whole.costs import Costs, processor_seconds
 from benchmarks.whole.load import Questions, ask_at_rate, ask_one_by_one
@@ -72,6 +72,19 @@ async def test_what_a_process_spends_is_counted_and_what_it_spends_idle_is_not()
     idle = await Costs.over(me, asyncio.sleep(0.05))
     assert sum(busy.per_feed_ms(1, idle).values()) >= 200
     assert sum(busy.per_feed_ms(1, busy).values()) == 0
+
+
+def test_steps_are_stages_and_threads_and_what_is_left_of_the_event_loop():
+    """The same milliseconds twice, or not at all, would name the wrong cause."""
+    threads = {EVENT_LOOP: 10.0, "phoenix: message threads": 3.0}
+    steps = _steps(threads, {"Source": 1.0, "Filter": 4.0})
+    assert list(steps.items()) == [
+        (REST, 5.0),
+        ("home-mixer: Filter", 4.0),
+        ("phoenix: message threads", 3.0),
+        ("home-mixer: Source", 1.0),
+    ]
+    assert sum(steps.values()) == sum(threads.values())
 
 
 def test_the_knee_is_the_last_rate_in_time():

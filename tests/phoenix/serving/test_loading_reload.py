@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import threading
 
 import jax
 import numpy as np
 import pytest
 
+from benchmarks.whole import costs
 from phoenix.serving.loading import (
     ModelRefusedError,
     check_ranker,
@@ -15,7 +17,7 @@ from phoenix.serving.loading import (
     made_up_candidates,
     made_up_context,
 )
-from phoenix.serving.reload import CheckpointWatcher, versions
+from phoenix.serving.reload import LOADING_THREAD, CheckpointWatcher, versions
 from phoenix.serving.served import ServedRanker
 
 
@@ -54,6 +56,21 @@ async def test_a_new_version_is_swapped_in_and_compiles_nothing(
     assert not await running.check_once()
     assert metrics.value("reloads_total", model="ranker") == 1
     assert metrics.value("model_info", model="ranker", version=installed[-1].version) == 1
+
+
+async def test_models_are_loaded_in_a_thread_that_says_so(running, checkpoints, ranker, tmp_path):
+    """XLA's threads inherit the name: mathematics would be counted as the handling of messages."""
+    names = []
+
+    def load(path, before):
+        names.append(threading.current_thread().name)
+        return ranker
+
+    running._load = load
+    checkpoints.save_ranker(tmp_path, seed=2)
+    assert await running.check_once()
+    assert names[0].startswith(LOADING_THREAD)
+    assert costs._kind(False, names[0][:15]) == costs.XLA
 
 
 def poison_nan(params):
