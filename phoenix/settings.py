@@ -39,8 +39,8 @@ class PhoenixSettings(ServiceSettings):
     ranker_precision: Precision = Field(
         "checkpoint",
         description="type of the ranker's matrix products: float32, bfloat16, int8 (of the layers' "
-        "weights; bfloat16 for small requests that share a call and on processors without AVX-512 "
-        "VNNI), or checkpoint for what it was trained with",
+        "weights, where kernels of our own run them; bfloat16 elsewhere, as on processors without "
+        "AVX-512 VNNI), or checkpoint for what it was trained with",
     )
     merged_viewers: int = Field(
         8, ge=2, le=256, description="small requests that may share one call of the ranker"
