@@ -56,21 +56,23 @@ class IdRows:
 
 def contains(ids: Ids, values: NDArray[np.uint64]) -> Mask:
     """[N]: is the value [N] among ``ids`` (sorted, distinct)? 0 means "none" and never is."""
-    return contains_any(ids, [values])
+    return contains_any([ids], [values])
 
 
-def contains_any(ids: Ids, columns: Sequence[NDArray[np.uint64]]) -> Mask:
-    """[N]: is any of the columns' values [N] among ``ids``? At least one column is needed."""
+def contains_any(lists: Sequence[Ids], columns: Sequence[NDArray[np.uint64]]) -> Mask:
+    """[N]: is any of the columns' values [N] in any of the lists? At least one column is needed."""
     found = np.zeros(len(columns[0]), np.bool_)
-    if not len(ids):
+    count = sum(map(len, lists))
+    if not count:
         return found
-    table = np.zeros(_places(len(ids)), np.uint64)
-    if put_ids(table, ids):
+    table = np.zeros(_places(count), np.uint64)
+    if all(put_ids(table, ids) for ids in lists):
         for values in columns:
             mark_ids(table, values, found)
         return found
+    every = np.unique(np.concatenate(lists))
     for values in columns:
-        found |= _among_sorted(ids, values)
+        found |= _among_sorted(every, values)
     return found
 
 

@@ -41,6 +41,14 @@ def timestamps_ms(post_ids: NDArray[np.uint64] | NDArray[np.int64]) -> NDArray[n
     return np.where(decodable, times, np.int64(-1))
 
 
+def oldest_id_since(timestamp_ms: int) -> int:
+    """An id of this or a later millisecond is this number or a larger one, up to ``ID_MAX``; ids
+    without a time are smaller."""
+    first_ms = FIRST_SNOWFLAKE_ID >> TIMESTAMP_SHIFT
+    since_ms = timestamp_ms - SNOWFLAKE_EPOCH_MS
+    return since_ms << TIMESTAMP_SHIFT if since_ms > first_ms else FIRST_SNOWFLAKE_ID
+
+
 def first_id_at(timestamp_ms: int) -> int:
     """Smallest id of that millisecond; raises ValueError before the epoch or past 63 bits."""
     post_id = (timestamp_ms - SNOWFLAKE_EPOCH_MS) << TIMESTAMP_SHIFT

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from candidate_pipeline.components import FailurePolicy, Filter
 from candidate_pipeline.table import CandidateTable
-from home_mixer.id_sets import contains_any, union
+from home_mixer.id_sets import contains_any
 from home_mixer.query import ScoredPostsQuery
 
 _AUTHORS = ("author_id", "reposted_user_id", "quoted_author_id")
@@ -22,7 +22,7 @@ class AuthorSocialgraphFilter(Filter[ScoredPostsQuery]):
     on_failure = FailurePolicy.FAIL_CLOSED
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
-        unwanted = union(query.blocked_user_ids, query.muted_user_ids)
+        unwanted = [query.blocked_user_ids, query.muted_user_ids]
         removed = contains_any(unwanted, [table[name] for name in _AUTHORS])
         mask: NDArray[np.bool_] = ~(removed | table["author_blocks_viewer"])
         return mask

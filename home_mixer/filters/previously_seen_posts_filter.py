@@ -25,11 +25,11 @@ class PreviouslySeenPostsFilter(Filter[ScoredPostsQuery]):
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
         related = related_ids(table)
-        seen = contains_any(query.seen_ids, related)
+        seen = contains_any([query.seen_ids], related)
         if query.bloom_filters:
             # Only what is still in question is hashed: hashing is the expensive part.
             open_rows = [column[~seen] for column in related]
-            seen[~seen] = contains_any(_in_filters(query, open_rows), open_rows)
+            seen[~seen] = contains_any([_in_filters(query, open_rows)], open_rows)
         return ~seen
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from candidate_pipeline.components import Filter
 from candidate_pipeline.table import CandidateTable
 from home_mixer.filters.related_ids import RELATED_COLUMNS, related_ids
-from home_mixer.id_sets import contains_any, union
+from home_mixer.id_sets import contains_any
 from home_mixer.query import ScoredPostsQuery
 
 
@@ -23,5 +23,5 @@ class PreviouslyServedPostsFilter(Filter[ScoredPostsQuery]):
         return query.params.enable_served_filter_all_requests or query.is_bottom_request
 
     def keep(self, query: ScoredPostsQuery, table: CandidateTable) -> NDArray[np.bool_]:
-        served = union(query.served_ids, query.served_history_ids)
+        served = [query.served_ids, query.served_history_ids]
         return ~contains_any(served, related_ids(table))

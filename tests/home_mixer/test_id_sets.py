@@ -21,9 +21,10 @@ def test_equals_python_sets(first, second, values):
     merged = union(sorted_ids(array(first)), sorted_ids(array(second)))
     assert merged.tolist() == sorted(held)
     assert contains(merged, array(values)).tolist() == [v in held for v in values]
-    twice = contains_any(sorted_ids(array(first)), [array(values), array(values[::-1])])
-    own = set(first) - {0}
-    assert twice.tolist() == [bool({a, b} & own) for a, b in zip(values, values[::-1], strict=True)]
+    lists = [sorted_ids(array(first)), sorted_ids(array(second))]
+    twice = contains_any(lists, [array(values), array(values[::-1])])
+    pairs = zip(values, values[::-1], strict=True)
+    assert twice.tolist() == [bool({a, b} & held) for a, b in pairs]
 
 
 MULTIPLIER = 0x9E3779B97F4A7C15  # of the first table
@@ -54,6 +55,8 @@ def test_tables_of_places_equal_python_dictionaries(kind):
     assert known[at[found]].tolist() == values[found].tolist()
     held = set(known.tolist()) - {0}
     assert contains(known, values).tolist() == [one in held for one in plain]
+    halves = [known[::2], known[1::2]]
+    assert contains_any(halves, [values]).tolist() == [one in held for one in plain]
 
 
 def test_nothing_known_holds_nothing():

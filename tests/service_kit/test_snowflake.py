@@ -8,8 +8,10 @@ import pytest
 from service_kit.clock import ManualClock
 from service_kit.snowflake import (
     FIRST_SNOWFLAKE_ID,
+    ID_MAX,
     SnowflakeGenerator,
     first_id_at,
+    oldest_id_since,
     timestamp_ms,
     timestamps_ms,
 )
@@ -38,6 +40,20 @@ def test_first_id_of_a_millisecond_bounds_its_ids() -> None:
     assert timestamp_ms(first_id_at(at_ms) - 1) == at_ms - 1
     with pytest.raises(ValueError, match="no snowflake"):
         first_id_at(0)
+
+
+def test_the_oldest_id_since_a_time_parts_ids_as_their_times_do() -> None:
+    """A filter by age compares ids; it must keep what a comparison of times would."""
+    at_ms = 1_790_000_000_000
+    first = first_id_at(at_ms)
+    ids = np.array(
+        [first - 1, first, first + 9, FIRST_SNOWFLAKE_ID - 1, FIRST_SNOWFLAKE_ID, ID_MAX]
+    )
+    ids = ids.astype(np.uint64)
+    for since_ms in (0, at_ms, at_ms + 1, 2**43, 2**62):
+        times_ms = timestamps_ms(ids)
+        kept = ids >= oldest_id_since(since_ms)
+        assert kept.tolist() == ((times_ms >= since_ms) & (times_ms >= 0)).tolist()
 
 
 def test_ids_never_repeat_live_stated_or_with_a_clock_set_back() -> None:
