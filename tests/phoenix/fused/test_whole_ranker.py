@@ -15,13 +15,13 @@ from phoenix.config import RankerConfig, ranker_preset
 from phoenix.fused import answers
 from phoenix.fused.blocks import multiply_float_block
 from phoenix.fused.ends import knows
-from phoenix.fused.instructions import PANEL, ROWS, has_instructions, kernel
+from phoenix.fused.instructions import PANEL, ROWS, has_byte_instructions, has_instructions, kernel
 from phoenix.fused.pack_ends import bounds
 from phoenix.fused.viewers import WholeRanker
 from phoenix.ranker import Ranker
 from phoenix.serving.buckets import Shapes
 from phoenix.serving.loading import made_up_candidates, made_up_context
-from phoenix.serving.precision import WHOLE, resident
+from phoenix.serving.precision import PACKED, WHOLE, resident
 from phoenix.serving.programs import compile_ranker
 from phoenix.serving.served import ServedRanker
 from phoenix.tokens import GAP_BUCKETS, gap_bucket, post_age_bucket
@@ -222,6 +222,35 @@ def test_other_models_keep_their_programs(changes: dict[str, Any]) -> None:
     assert knows(ranker_preset("nano", compute_dtype="bfloat16"))
     config = ranker_preset("nano", **{"compute_dtype": "bfloat16", **changes})
     assert not knows(config)
+
+
+@pytest.mark.parametrize("name", ["durations", "a wide part"])
+def test_their_layers_alone_are_in_a_kernel(name: str) -> None:
+    """A model with inputs of its own must be served in bfloat16, and read all of them."""
+    model = Model(**UNKNOWN[name])
+    assert PACKED in model.resident
+    assert WHOLE not in model.resident
+    shapes = Shapes(candidate_buckets=(COUNT,), merged_viewers=2)
+    served = ServedRanker(
+        "one", compile_ranker(model.config, model.resident, shapes), model.resident
+    )
+    found = served.score_one(served.encode(model.context), model.candidates, COUNT)
+    exact, rounded = (model.plain(dtype)[0][0] for dtype in ("float32", "bfloat16"))
+    error, unavoidable = (np.sqrt(np.mean((x - exact) ** 2)) for x in (found.log_probs, rounded))
+    assert 0 < error <= 1.5 * unavoidable
+
+
+@pytest.mark.skipif(not has_byte_instructions(), reason="needs a processor with AVX-512 VNNI")
+def test_bytes_are_of_the_layers_alone() -> None:
+    """int8 weights must cost the layers a few digits, and what is known of a candidate none."""
+    model, facts = Model(), Model(head_scale=0.0)
+    before, exact = model.kernels()[0], model.plain("float32")[0]
+    for one in (model, facts):
+        one.resident = resident(one.config, one.params, of_bytes=True)
+    found = model.kernels()[0]
+    assert np.abs(found - before).max() > 0
+    assert np.sqrt(np.mean((found - exact) ** 2)) < 0.1 * exact.std()
+    np.testing.assert_allclose(facts.kernels()[0], facts.plain("float32")[0], rtol=3e-5, atol=3e-6)
 
 
 def test_no_new_input_goes_unread() -> None:
