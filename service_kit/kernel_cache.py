@@ -23,5 +23,8 @@ def source_stamp(directory: Path, names: Iterable[str]) -> str:
 def stamped(compiled: Any, stamp: str) -> Any:
     """A function that numba caches, whose cache is stale where the stamp is another."""
     if hasattr(compiled, "_cache"):  # not where NUMBA_DISABLE_JIT asks for plain Python
-        compiled._cache._cache_file._source_stamp = stamp
+        file = compiled._cache._cache_file
+        file._source_stamp = stamp
+        # Read before the rest, which a release may have written whose types are gone from this one.
+        file._version = f"{file._version} {stamp}"
     return compiled
