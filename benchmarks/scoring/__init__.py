@@ -11,6 +11,7 @@ are the machine's peak; and the blocks of our own kernels on one core: they are 
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -132,11 +133,17 @@ def _figures(work: Work, seconds: dict[str, list[float]], side: int) -> dict[str
     int8 = peak["product, int8"] / peak["product, bfloat16"]
     fastest = min(ours, key=median.__getitem__)
     blocks = {name: operations(s) for name, s in median.items() if name.startswith("block")}
+    cores = len(os.sched_getaffinity(0))
+    shares = {
+        name: work.flops / median[f"{name.replace('block', 'ours')}: score"] / (block * cores)
+        for name, block in blocks.items()
+    }
     return {
         "roofline": roofline,
         "ratios": ratios,
         "int8 / bfloat16 peak": int8,
         "operations/s of a core": blocks,
+        "share of the blocks on all cores": shares,  # attention's are bfloat16 in both
         "fastest": fastest,
         "faster jitted full attention / ours": {
             name: min(ratios[f"full, jitted {dtype} / {name}"] for dtype in DTYPES) for name in ours
