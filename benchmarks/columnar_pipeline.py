@@ -24,7 +24,7 @@ from home_mixer.candidate_hydrators.quoted_post_hydrator import QuotedPostHydrat
 from home_mixer.candidate_hydrators.subscription_hydrator import SubscriptionHydrator
 from home_mixer.candidate_hydrators.video_duration_hydrator import VideoDurationHydrator
 from home_mixer.candidate_hydrators.visibility_hydrator import VisibilityHydrator
-from home_mixer.clients.memory import profile_batch
+from home_mixer.clients.columns import profile_batch
 from home_mixer.clients.protocols import Ids, ProfileBatch
 from home_mixer.columns import (
     HEAD_COLUMNS,

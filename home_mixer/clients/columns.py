@@ -14,8 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from home_mixer.clients.protocols import Ids, Mask, Objects, PostBatch, VisibilityBatch
-from home_mixer.clients.writes import PostContent, PostState
+from home_mixer.clients.protocols import (
+    Ids,
+    Mask,
+    Objects,
+    PostBatch,
+    ProfileBatch,
+    VisibilityBatch,
+)
+from home_mixer.clients.writes import PostContent, PostState, Profile
 
 POST_HEADER_FORMAT = "<BBIqqqQQQQQQQQQI"
 POST_HEADER = np.dtype(
@@ -134,6 +141,18 @@ def visibility_batch(headers: NDArray[np.void]) -> VisibilityBatch:
         found=(flags & HAS_CONTENT) != 0,
         deleted=(flags & DELETED) != 0,
         labels=np.ascontiguousarray(headers["labels"]),
+    )
+
+
+def profile_batch(rows: list[Profile | None]) -> ProfileBatch:
+    """Columns of profiles [B]; None: not found."""
+    names = empty_texts(len(rows))
+    names[:] = [row.screen_name if row else "" for row in rows]
+    return ProfileBatch(
+        found=np.array([row is not None for row in rows], np.bool_),
+        screen_name=names,
+        verified=np.array([row is not None and row.verified for row in rows], np.bool_),
+        followers_count=np.array([row.followers_count if row else 0 for row in rows], np.int64),
     )
 
 

@@ -15,10 +15,9 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from home_mixer.clients.columns import sorted_rows
+from home_mixer.clients.columns import profile_batch, sorted_rows
 from home_mixer.clients.keys import edge_key, edge_keys, id_key, id_keys, ids_of
 from home_mixer.clients.lmdb_directory import LmdbDirectory, Transaction
-from home_mixer.clients.memory import profile_batch
 from home_mixer.clients.protocols import Ids, Mask, ProfileBatch, UserFeatures
 from home_mixer.clients.reader_threads import ReaderThreads
 from home_mixer.clients.user_values import (

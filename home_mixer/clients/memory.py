@@ -19,6 +19,7 @@ from home_mixer.clients.columns import (
     encode_post,
     headers_of,
     post_batch,
+    profile_batch,
     texts_of,
 )
 from home_mixer.clients.protocols import (
@@ -213,18 +214,6 @@ class MemoryFeatureStore:
     async def get_request(self, viewer_id: int) -> RequestInfo | None:
         """None: nothing served yet."""
         return self._requests.get(viewer_id)
-
-
-def profile_batch(rows: list[Profile | None]) -> ProfileBatch:
-    """Columns of profiles [B]; None: not found."""
-    names = empty_texts(len(rows))
-    names[:] = [row.screen_name if row else "" for row in rows]
-    return ProfileBatch(
-        found=np.array([row is not None for row in rows], np.bool_),
-        screen_name=names,
-        verified=np.array([row is not None and row.verified for row in rows], np.bool_),
-        followers_count=np.array([row.followers_count if row else 0 for row in rows], np.int64),
-    )
 
 
 def action_rows(rows: list[Action]) -> ActionRows:

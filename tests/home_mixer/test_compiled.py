@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -57,3 +59,9 @@ def test_columns_of_any_layout_are_taken_and_other_types_refused() -> None:
     assert found.tolist() == [True, False]
     with pytest.raises(TypeError):
         id_kernels.mark_ids(table, packed.astype(np.float64), found)
+
+
+def test_the_ingester_does_without_the_compiler() -> None:
+    """It looks no ids up, and the compiler would cost it a hundred megabytes."""
+    code = "import home_mixer.ingester, sys; sys.exit('numba' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -15,8 +15,8 @@ from collections import OrderedDict
 
 import numpy as np
 
+from home_mixer.clients.columns import profile_batch
 from home_mixer.clients.keys import id_keys
-from home_mixer.clients.memory import profile_batch
 from home_mixer.clients.protocols import Ids, Mask, ProfileBatch, UserFeatures
 from home_mixer.clients.redis.cluster import Command
 from home_mixer.clients.redis.connection import RedisMetrics
