@@ -13,7 +13,12 @@ import grpc.aio
 import numpy as np
 
 from home_mixer.clients.grpc_channel import Method
-from home_mixer.clients.wire_kernels import message_rows
+from home_mixer.clients.wire_kernels import (
+    ACTIONS_MAX,
+    EVENT_BYTES_MAX,
+    message_rows,
+    put_events,
+)
 from home_mixer.query import Ids, ScoredPostsQuery
 from protos import actions_pb2, phoenix_pb2
 
@@ -27,8 +32,9 @@ _PREDICT: Final = f"/{_SERVICES['PredictionService'].full_name}/PredictNextActio
 _RETRIEVE: Final = f"/{_SERVICES['RetrievalService'].full_name}/Retrieve"
 _POST: Final = phoenix_pb2.RetrievedPost
 
-_BITS: Final = tuple(
-    (1 << number - 1, number) for number in actions_pb2.Action.values() if number > 0
+_EVENTS_TAG: Final = phoenix_pb2.UserActionSequence.ACTIONS_FIELD_NUMBER << 3 | 2
+_KNOWN_ACTIONS: Final = np.uint64(
+    sum(1 << number - 1 for number in actions_pb2.Action.values() if 0 < number <= ACTIONS_MAX)
 )
 
 
@@ -98,30 +104,20 @@ class SequenceMessages:
 def sequence_message(query: ScoredPostsQuery, length: int) -> phoenix_pb2.UserActionSequence:
     """The newest ``length`` events, oldest first."""
     sequence = query.action_sequence.last(length)
-    numbers: dict[int, list[actions_pb2.Action.ValueType]] = {}
-    actions = []
-    for post_id, author_id, acted_at_ms, bits, seconds, surface in zip(
-        sequence.post_ids.tolist(),
-        sequence.author_ids.tolist(),
-        sequence.acted_at_ms.tolist(),
-        sequence.action_bits.tolist(),
-        sequence.dwell_seconds.tolist(),
-        sequence.product_surface.tolist(),
-        strict=True,
-    ):
-        if bits not in numbers:
-            numbers[bits] = [n for bit, n in _BITS if bits & bit]
-        actions.append(
-            phoenix_pb2.AggregatedAction(
-                post_id=post_id,
-                author_id=author_id,
-                acted_at_ms=acted_at_ms,
-                actions=numbers[bits],
-                dwell_seconds=seconds,
-                product_surface=surface,
-            )
-        )
-    return phoenix_pb2.UserActionSequence(user_id=query.viewer_id, actions=actions)
+    wire = np.empty(len(sequence) * EVENT_BYTES_MAX, np.uint8)
+    size = put_events(
+        wire,
+        _EVENTS_TAG,
+        sequence.post_ids,
+        sequence.author_ids,
+        sequence.acted_at_ms.view(np.uint64),
+        sequence.action_bits.astype(np.uint64) & _KNOWN_ACTIONS,
+        sequence.dwell_seconds.view(np.uint32).astype(np.uint64),
+        sequence.product_surface.astype(np.int64).view(np.uint64),
+    )
+    message = phoenix_pb2.UserActionSequence(user_id=query.viewer_id)
+    message.MergeFromString(wire[:size].tobytes())
+    return message
 
 
 def product_surface(query: ScoredPostsQuery) -> actions_pb2.ProductSurface.ValueType:

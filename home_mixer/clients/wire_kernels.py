@@ -1,8 +1,8 @@
 """Protobuf's bytes to columns and back in compiled code, without a Python object a post.
 
 An answer that is mostly one repeated message of varints is read row by row; the ranker's candidates
-are written as protobuf itself would write them. What is not of this shape but valid all the same is
-left to the generated classes.
+and the viewer's events are written as protobuf itself would write them. What is not of this shape
+but valid all the same is left to the generated classes.
 Glossary: N rows (messages of the repeated field), F fields of a row by their numbers, L bytes.
 """
 
@@ -21,6 +21,9 @@ _FOUR_BYTES: Final = 5
 _MORE: Final = 0x80  # in a varint's byte: another follows
 _VARINT_BYTES_MAX: Final = 10
 CANDIDATE_BYTES_MAX: Final = 2 + 2 * (1 + _VARINT_BYTES_MAX) + 1 + 5  # tag and length, then fields
+ACTIONS_MAX: Final = 32  # of an event; their numbers are below 128, one byte each
+# Tag and length, three numbers, the actions, seconds, the surface: together below 128 bytes.
+EVENT_BYTES_MAX: Final = 2 + 3 * (1 + _VARINT_BYTES_MAX) + 2 + ACTIONS_MAX + 5 + 11
 _SEVEN: Final = np.uint64(7)
 _LOW: Final = np.uint64(0x7F)
 
@@ -110,6 +113,19 @@ def _put(into: Any, at: Any, tag: Any, value: Any) -> Any:
     return at + 1
 
 
+@helper
+def _put_actions(into: Any, at: Any, bits: Any) -> Any:
+    """The numbers of the set bits, packed, and where the next field begins."""
+    into[at] = 4 << 3 | _LENGTH_DELIMITED
+    begin = at = at + 2
+    for number in range(ACTIONS_MAX):
+        if (bits >> np.uint64(number)) & np.uint64(1):
+            into[at] = number + 1
+            at += 1
+    into[begin - 1] = at - begin
+    return at
+
+
 @kernel(written(Byte), Int, read(Id), read(Id), read(Int))
 def put_candidates(into: Any, tag: Any, post_ids: Any, author_ids: Any, video_ms: Any) -> Any:
     """Candidates of these ids and durations [N] as fields of this tag; how many bytes."""
@@ -121,4 +137,38 @@ def put_candidates(into: Any, tag: Any, post_ids: Any, author_ids: Any, video_ms
         at = _put(into, at, 2 << 3, author_ids[row])
         at = _put(into, at, 3 << 3, np.uint64(video_ms[row]))
         into[begin - 1] = at - begin  # below 128: one byte
+    return at
+
+
+@kernel(written(Byte), Int, read(Id), read(Id), read(Id), read(Id), read(Id), read(Id))
+def put_events(
+    into: Any,
+    tag: Any,
+    post_ids: Any,
+    author_ids: Any,
+    acted_at_ms: Any,
+    action_bits: Any,
+    seconds_bits: Any,
+    surfaces: Any,
+) -> Any:
+    """A viewer's events [N] as fields of this tag; how many bytes. Signed numbers as 64 bits of
+    two's complement; ``action_bits``: bit i is action i + 1; ``seconds_bits``: of a float32."""
+    at = 0
+    for row in range(len(post_ids)):
+        begin = at + 2
+        into[at] = tag
+        at = _put(into, begin, 1 << 3, post_ids[row])
+        at = _put(into, at, 2 << 3, author_ids[row])
+        at = _put(into, at, 3 << 3, acted_at_ms[row])
+        if action_bits[row] != 0:
+            at = _put_actions(into, at, action_bits[row])
+        if seconds_bits[row] != 0:
+            into[at] = 5 << 3 | _FOUR_BYTES
+            for place in range(4):
+                into[at + 1 + place] = np.uint8(
+                    (seconds_bits[row] >> np.uint64(8 * place)) & np.uint64(0xFF)
+                )
+            at += 5
+        at = _put(into, at, 6 << 3, surfaces[row])
+        into[begin - 1] = at - begin
     return at
