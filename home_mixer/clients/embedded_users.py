@@ -10,7 +10,6 @@ reverse of it has no bound.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
 from dataclasses import fields
 
 import numpy as np
@@ -45,7 +44,6 @@ from home_mixer.clients.writes import (
 )
 
 PROFILES, EDGES, KEYWORDS = "profiles", "edges", "keywords"
-COMPARED_EDGES_MAX = 1 << 17  # a megabyte, a tenth of a millisecond; beyond it a search wins
 _PROFILE_COLUMNS = tuple(field.name for field in fields(ProfileBatch))
 
 
@@ -99,9 +97,7 @@ class EmbeddedUserStore:
         unique, inverse = np.unique(author_ids, return_inverse=True)
         keys = edge_keys(FOLLOW, unique)
         with self._directory.read(views=True) as txn:
-            pairs = txn.get_many(EDGES, keys)
-            holds = holding([value for _, value in pairs], user_id).nonzero()[0].tolist()
-            following = {bytes(pairs[at][0]) for at in holds}
+            following = {bytes(k) for k, v in txn.get_many(EDGES, keys) if _holds(v, user_id)}
         follows = np.fromiter((key in following for key in keys), np.bool_, len(keys))
         result: Mask = follows.take(inverse)
         return result
@@ -115,26 +111,6 @@ def _aligned(batch: ProfileBatch, found: Mask, rows: NDArray[np.intp]) -> Profil
     for name, values in aligned.items():
         values[~found] = "" if name == "screen_name" else 0
     return ProfileBatch(**aligned)
-
-
-def holding(values: Sequence[memoryview], target_id: int) -> Mask:
-    """Of stored edges [L]: which lists hold the target, not removed.
-
-    Short lists are compared all at once; of lists that are long together each is searched.
-    """
-    counts = np.array([len(value) for value in values], np.int64) // EDGE_BYTES
-    if counts.sum() > COMPARED_EDGES_MAX:
-        return np.array([_holds(value, target_id) for value in values], np.bool_)
-    sizes = (8 * counts).tolist()
-    joined = b"".join([value[:size] for value, size in zip(values, sizes, strict=True)])
-    hits = (np.frombuffer(joined, np.uint64) == np.uint64(target_id)).nonzero()[0]
-    ends = counts.cumsum()
-    lists = ends.searchsorted(hits, side="right")
-    flags_at = 16 * counts[lists] + hits - (ends - counts)[lists]
-    held = np.zeros(len(values), np.bool_)
-    for at, flag_at in zip(lists.tolist(), flags_at.tolist(), strict=True):
-        held[at] = not values[at][flag_at]
-    return held
 
 
 def _holds(value: memoryview, target_id: int) -> bool:

@@ -11,7 +11,7 @@ import lmdb
 import numpy as np
 import pytest
 
-from home_mixer.clients import embedded_actions, embedded_users, user_values
+from home_mixer.clients import embedded_actions, user_values
 from home_mixer.clients.embedded import EmbeddedFeatureStore
 from home_mixer.clients.embedded_served import HOUR_MS, VIEWER_RETENTION_MS
 from home_mixer.clients.protocols import RequestInfo, StoreError, StoreFormatError, StoreFullError
@@ -167,22 +167,3 @@ async def test_a_write_that_fails_is_told_to_all_that_shared_its_transaction(
     await clients.served.add_served(1, ids(7), HOUR_MS)
     assert (await clients.served.served_since(1, 0, 9)).tolist() == [7]
     store.close()
-
-
-@pytest.mark.parametrize("compared_max", [embedded_users.COMPARED_EDGES_MAX, 0])
-def test_who_follows_is_the_same_for_short_lists_and_long_ones(
-    monkeypatch: pytest.MonkeyPatch, compared_max: int
-) -> None:
-    """A friend whose list is long would be none, or one who left would stay one."""
-    monkeypatch.setattr(embedded_users, "COMPARED_EDGES_MAX", compared_max)
-    draw = np.random.default_rng(2)
-    lists, expected = [], []
-    for _ in range(200):
-        targets = np.unique(draw.integers(1, 40, draw.integers(0, 12)).astype(np.uint64))
-        removed = draw.random(len(targets)) < 0.4
-        edges = targets, draw.integers(0, 40, len(targets)), removed
-        lists.append(memoryview(user_values.encode_edges(edges)))
-        expected.append(7 in targets[~removed].tolist())
-    assert any(expected)
-    assert embedded_users.holding(lists, 7).tolist() == expected
-    assert embedded_users.holding([], 7).tolist() == []
