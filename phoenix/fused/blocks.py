@@ -242,3 +242,17 @@ def _type_float_block(  # type: ignore[no-untyped-def]
 
 
 multiply_float_block: Any = intrinsic(_type_float_block)
+
+
+def _type_ask_for(typingctx, table, row, column):  # type: ignore[no-untyped-def]
+    """Asks for the cache line of a number of `table` [., .] float32: nothing is read or checked."""
+
+    def code(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+        place = _Bytes(context, builder, signature, values, 0).of(values[1], values[2], 4)
+        _prefetch(builder, place)
+        return context.get_dummy_value()
+
+    return types.void(table, types.int64, types.int64), code
+
+
+ask_for: Any = intrinsic(_type_ask_for)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from phoenix.fused.blocks import ask_for
 from phoenix.fused.elementwise import place, rounded
 from phoenix.fused.ends import Asked, Ends, Facts, Viewer
-from phoenix.fused.instructions import helper
+from phoenix.fused.instructions import LANES, helper
 from phoenix.fused.operands import multiply_halves, panels
 from phoenix.fused.steps import Scratch
 
@@ -27,6 +28,8 @@ def make_tokens(
     """Candidates from `start` on → facts, and the tile's hidden rows."""
     width = scratch.hidden.shape[1]
     every = facts.floats.shape[1] - width
+    for r in range(count):
+        _ask_for_rows(ends, asked, start + r)
     for r in range(count):
         _read_rows(ends, asked, start + r, facts.floats, r)
         _agree(viewer, facts.floats, r)
@@ -71,6 +74,15 @@ def bucket(value: Any, bounds: Any) -> Any:
         else:
             high = middle
     return low
+
+
+@helper
+def _ask_for_rows(ends: Ends, asked: Asked, candidate: int) -> None:
+    """Before any is waited for: they lie anywhere in memory."""
+    for j in range(asked.posts.shape[1]):
+        for column in range(0, ends.posts.shape[1], LANES):
+            ask_for(ends.posts, asked.posts[candidate, j], column)
+            ask_for(ends.authors, asked.authors[candidate, j], column)
 
 
 @helper
