@@ -9,10 +9,17 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
 from real_parts import kafka, redis
 from real_parts.kafka import KafkaCluster
 from real_parts.redis import RedisServer
+
+# How long a machine with other work takes to draw or to judge an example is nobody's subject.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 GIVEN_KAFKA = os.environ.pop("KAFKA_BOOTSTRAP_SERVERS", "")
 GIVEN_REDIS = os.environ.pop("REDIS_URL", "")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from candidate_pipeline import Fate, MergingFilter, TopKSelector
 
-FIXTURES_ARE_STATELESS = settings(max_examples=150, deadline=None)
+FIXTURES_ARE_STATELESS = settings(max_examples=150)
 SCORES = st.sampled_from([0.0, 1.0, 2.0, math.nan, math.inf, -1.0])
 
 
@@ -250,7 +250,7 @@ def test_it_equals_objects_in_loops(compare: Any) -> None:
 
 
 def test_explaining_does_not_change_the_feed(kit: Any, run: Any) -> None:
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     @given(cases())
     def check(case: Case) -> None:
         pipeline = build(kit, case)

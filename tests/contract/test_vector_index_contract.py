@@ -61,7 +61,7 @@ def one(post_id, author_id, created_ms, vector):
     )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     operations,
     vectors,

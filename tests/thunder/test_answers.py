@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from protos import thunder_pb2
@@ -51,7 +51,6 @@ posts = st.tuples(ids, ids, times_ms, ids, ids, ids, ids, ids)
 bits = st.integers(0, DEAD | REPLY | REPOST | VIDEO | HIDDEN)
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.tuples(posts, bits), max_size=20), st.booleans(), st.integers(0, 10_000))
 def test_any_posts_become_the_bytes_of_protobuf(
     rows: list[tuple[Any, int]], partial: bool, scanned: int
@@ -78,7 +77,6 @@ def test_an_id_that_the_store_does_not_know_is_left_unset() -> None:
     ]
 
 
-@settings(deadline=None)  # the first example compiles
 @given(st.lists(st.tuples(st.integers(1, 2**64 - 1) | st.integers(1, 9), bits), max_size=50))
 @example([])
 @example([(7, REPLY), (7, REPLY | REPOST), (2**64 - 1, DEAD)])

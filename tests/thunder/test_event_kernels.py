@@ -168,7 +168,7 @@ def contents(batch: PostBatch) -> tuple[Any, ...]:
     return posts, sorted(zip(*(column.tolist() for column in batch.statuses()), strict=True))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 @given(st.lists(WHOLE | ODD, max_size=12))
 def test_whatever_the_bytes_the_events_and_the_poison_are_those_of_the_plain_decoder(
     values: list[bytes],
@@ -180,7 +180,7 @@ def test_whatever_the_bytes_the_events_and_the_poison_are_those_of_the_plain_dec
     assert poisons == expected_poisons
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(WHOLE, min_size=1, max_size=12))
 def test_whole_events_with_ids_do_not_need_the_plain_decoder(values: list[bytes]) -> None:
     """Were they left to it, ingestion would be right and ten times slower."""
@@ -226,7 +226,7 @@ def test_the_room_for_statuses_is_what_the_smallest_ones_need() -> None:
     assert np.array_equal(columns.statuses[0], np.ones(1_000, np.uint64))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(POST_EVENTS | ODD_POSTS, max_size=12))
 def test_posts_of_any_bytes_are_what_the_plain_decoder_makes_of_them(values: list[bytes]) -> None:
     """A standalone replica and a feeder must not differ from what the contract says of a record."""
@@ -237,7 +237,7 @@ def test_posts_of_any_bytes_are_what_the_plain_decoder_makes_of_them(values: lis
     assert poisons == expected_poisons
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(KEPT_POST_EVENTS, min_size=1, max_size=12))
 def test_whole_posts_with_ids_do_not_need_the_plain_decoder(values: list[bytes]) -> None:
     """Were they left to it, a feeder would be right and ten times slower."""
@@ -247,7 +247,7 @@ def test_whole_posts_with_ids_do_not_need_the_plain_decoder(values: list[bytes])
     assert left == [poison.record.offset for poison in poisons]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.builds(PostEvent, create=POST_CREATES), max_size=12))
 def test_the_compact_creates_are_the_bytes_of_the_generated_classes(events: list[Any]) -> None:
     """They are a contract: readers in any language take them for plain protobuf."""

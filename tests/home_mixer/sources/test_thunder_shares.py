@@ -120,7 +120,7 @@ def worlds(draw: st.DrawFn) -> list[Any]:
     return events
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     world=worlds(),
     shares=st.sampled_from([2, 3, 4]),

@@ -36,7 +36,7 @@ def oracle_history(impressions, viewer, at_ms, length, include_all):
 
 
 @given(seed=st.integers(0, 10_000), include_all=st.booleans(), length=st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_histories_equal_the_oracle(make_impressions, seed, include_all, length):
     """A history that holds the outcome it should predict makes offline figures worthless."""
     impressions = make_impressions(seed)
@@ -58,7 +58,7 @@ def test_histories_equal_the_oracle(make_impressions, seed, include_all, length)
 
 
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_outcomes_at_or_after_the_context_change_no_input(make_impressions, seed):
     """Flipping every outcome that is not yet known must leave what the model sees alone."""
     impressions = make_impressions(seed)
@@ -76,7 +76,7 @@ def test_outcomes_at_or_after_the_context_change_no_input(make_impressions, seed
 
 
 @given(seed=st.integers(0, 10_000), candidates=st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_every_target_is_trained_on_once_an_epoch(make_impressions, seed, candidates):
     """A row lost or doubled at a context's edge would bias the training data."""
     impressions = make_impressions(seed)

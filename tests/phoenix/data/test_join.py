@@ -97,7 +97,7 @@ def oracle(served, actions, until_ms):
     until_minute=st.one_of(st.none(), st.integers(0, 120)),
     random=st.randoms(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_the_join_equals_the_oracle(served, actions, until_minute, random):
     """Duplicates, lateness and disorder must neither lose, double nor move a label."""
     until_ms = None if until_minute is None else START_MS + until_minute * MINUTE_MS
@@ -127,7 +127,7 @@ NAMED = (("favorite", FAVORITE), ("dwell", DWELL))
 
 
 @given(st.lists(served_events(), max_size=8), st.lists(action_events(), max_size=16), st.randoms())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_order_of_arrival_does_not_matter(served, actions, random):
     """Kafka promises no order across keys."""
     first = join_events(served, actions)

@@ -59,7 +59,7 @@ def oracle(events):
 
 
 @given(EVENTS, st.randoms())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_aggregation_equals_the_oracle_in_any_order(events, random):
     """Training on other sequences than serving sends is the classic silent skew."""
     shuffled = [*events, *events[: len(events) // 2]]
@@ -75,7 +75,7 @@ def test_aggregation_equals_the_oracle_in_any_order(events, random):
 
 
 @given(EVENTS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_serving_aggregates_by_the_same_rule(events):
     """Two implementations, either side of the wire; a difference would be training-serving skew."""
     events = [e for e in events if e.user_id == 1]

@@ -254,9 +254,7 @@ def joined(directory, log, **limits):
 
 
 @given(log=logs(), until_ms=st.one_of(st.none(), st.sampled_from(TIMES_MS)))
-@settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_the_sql_on_duckdb_equals_dicts_and_loops_and_the_numpy_join(tmp_path, log, until_ms):
     """A label lost, doubled or moved by the SQL would teach the model what nobody did."""
     limits = {} if until_ms is None else {"until_ms": until_ms}
@@ -266,9 +264,7 @@ def test_the_sql_on_duckdb_equals_dicts_and_loops_and_the_numpy_join(tmp_path, l
 
 
 @given(log=logs(), cuts=st.lists(st.sampled_from(TIMES_MS), min_size=1, max_size=3, unique=True))
-@settings(
-    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_pieces_joined_as_their_windows_close_are_the_whole(tmp_path, log, cuts):
     """A nightly join must bring each impression once, and as it would be known at the end."""
     pieces = Counter()

@@ -40,7 +40,7 @@ def test_auc_of_one_label_is_undefined():
 
 
 @given(ROWS)
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_auc_and_gauc_equal_brute_force(rows):
     """Ties and users with one label only are where fast formulas go wrong."""
     groups, labels, scores = (np.array(c) for c in zip(*rows, strict=True))
@@ -93,7 +93,7 @@ def test_ndcg_of_hand_computed_users():
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.1, 0.5])), min_size=1, max_size=6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_ndcg_of_ties_is_the_mean_over_all_their_orders(rows):
     """A constant score must not profit from the order that rows happen to have in the file."""
     labels, scores = (np.array(c) for c in zip(*rows, strict=True))

@@ -36,7 +36,7 @@ def brute_isotonic(values, weights):
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 4)), min_size=1, max_size=9))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_pooling_equals_the_min_max_formula(rows):
     """A wrong pooling would map probabilities to rates that nobody saw."""
     values, weights = (np.array(c, dtype=float) for c in zip(*rows, strict=True))

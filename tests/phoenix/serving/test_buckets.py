@@ -1,14 +1,13 @@
 """A cut must cover every candidate once and not waste more than the shapes force it to."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from phoenix.serving.buckets import Shapes, chunks
 from phoenix.serving.limits import CANDIDATES_MAX
 
 
-@settings(deadline=None)  # other processes may hold the cores
 @given(
     st.integers(0, CANDIDATES_MAX),
     st.sets(st.sampled_from([1, 16, 64, 512, 2816]), min_size=1).map(lambda s: tuple(sorted(s))),

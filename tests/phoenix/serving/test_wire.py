@@ -78,7 +78,7 @@ def whole(predict, requests):
     return probabilities(response), np.array(response.dwell_seconds)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     numbers=st.lists(st.integers(0, 199), min_size=1, max_size=260),
     cuts=st.lists(st.integers(1, 259), max_size=4),

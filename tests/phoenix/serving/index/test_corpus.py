@@ -80,7 +80,7 @@ class CorpusMachine(RuleBasedStateMachine):
 
 
 TestCorpusMachine = CorpusMachine.TestCase
-TestCorpusMachine.settings = settings(max_examples=80, stateful_step_count=40, deadline=None)
+TestCorpusMachine.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 def test_a_delete_that_arrives_first_keeps_the_post_out_of_sight():

@@ -53,7 +53,7 @@ def test_a_batch_beyond_the_limit_changes_nothing():
     assert index.post_ids() == set(range(1, 101))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.integers(-9, 9).filter(bool), max_size=60))
 def test_an_author_keeps_its_slot_from_the_first_post_to_the_last(steps):
     """Two authors with one slot would be blocked together."""

@@ -44,7 +44,7 @@ def test_dot_products_of_codes_are_those_of_the_integers_that_they_stand_for(dim
         np.testing.assert_allclose(out, expected, rtol=1e-6, atol=2.0)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(0, 10_000),
     st.sampled_from([1, 3, 32, 100]),
@@ -70,14 +70,14 @@ def test_a_score_lies_within_its_bound(seed, dimension, size, sparse):
     assert (np.abs(vectors @ query - middle) <= width).all()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.integers(-5, 5), min_size=1, max_size=80), st.data())
 def test_the_kth_largest_is_that_of_a_sort(values, data):
     k = data.draw(st.integers(1, len(values)))
     assert kth_largest(np.array(values, np.float32), k) == sorted(values, reverse=True)[k - 1]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 40)), max_size=120))
 def test_the_map_from_id_to_row_is_a_dict(steps):
     """Ids a multiple of 2^32 apart share a place, so that entries push one another on."""
@@ -97,7 +97,7 @@ def test_the_map_from_id_to_row_is_a_dict(steps):
         assert row == expected.get(id_, id_map.NOWHERE)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.sets(st.integers(0, 2**63), max_size=40), st.lists(st.integers(0, 2**63), max_size=9))
 def test_a_set_of_excluded_ids_holds_them_and_no_others(ids, others):
     """Zero, too: an id that an empty place must not be taken for."""
