@@ -43,9 +43,12 @@ def all_pictures(reports: Mapping[str, Found]) -> dict[str, str]:
 
 
 def readme_table(reports: Mapping[str, Found]) -> str:
-    """The first line of each area, which is its main one."""
-    first = {area: {**found, "lines": found["lines"][:1]} for area, found in reports.items()}
-    return "\n".join(_promises(first))
+    """The first line of each area, which is its main one, and all that do not hold."""
+    shown = {
+        area: {**found, "lines": [x for i, x in enumerate(found["lines"]) if i == 0 or not x["met"]]}
+        for area, found in reports.items()
+    }
+    return "\n".join(_promises(shown))
 
 
 def _promises(reports: Mapping[str, Found]) -> Iterator[str]:

@@ -75,9 +75,17 @@ def test_the_readme_keeps_all_but_its_table():
     assert new.endswith("\nafter")
     assert "| ours / C | 1.7 x |" in new
     assert "old" not in new
-    assert "k/s" not in new  # the first line of an area alone
+    assert "k/s" not in new  # held, and not the area's first line
     with pytest.raises(ValueError, match="wants the lines"):
         _with_table("no place", "")
+
+
+def test_the_readme_shows_every_line_that_does_not_hold():
+    """Who reads the README alone would take what was reached for all that was promised."""
+    lines = saved()["lines"]
+    table = readme_table({"store": saved(lines=lines[::-1])})
+    assert "| rate |" in table
+    assert "| ours / C | 1.7 x | at most 1.4 x | **not held** |" in table
 
 
 def test_a_changed_or_forgotten_picture_is_drift(tmp_path):
