@@ -44,11 +44,12 @@ def all_pictures(reports: Mapping[str, Found]) -> dict[str, str]:
 
 def readme_table(reports: Mapping[str, Found]) -> str:
     """The first line of each area, which is its main one, and all that do not hold."""
-    shown = {
-        area: {**found, "lines": [x for i, x in enumerate(found["lines"]) if i == 0 or not x["met"]]}
-        for area, found in reports.items()
-    }
-    return "\n".join(_promises(shown))
+
+    def shown(lines: Sequence[Found]) -> list[Found]:
+        return [*lines[:1], *(line for line in lines[1:] if not line["met"])]
+
+    found = {area: {**report, "lines": shown(report["lines"])} for area, report in reports.items()}
+    return "\n".join(_promises(found))
 
 
 def _promises(reports: Mapping[str, Found]) -> Iterator[str]:
