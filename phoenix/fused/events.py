@@ -19,9 +19,10 @@ from phoenix.fused.instructions import helper
 from phoenix.fused.numbers import bfloat16
 from phoenix.fused.operands import multiply_halves, panels
 from phoenix.fused.steps import Floats, Scratch
+from phoenix.ranker import PROFILE_SCALE
 
 _ZERO, _ONE, _TWO = np.float32(0), np.float32(1), np.float32(2)
-PROFILE_SCALE = np.float32(4.0)  # phoenix.ranker
+_SCALE = np.float32(PROFILE_SCALE)
 
 
 @helper
@@ -137,4 +138,4 @@ def _finish_profile(opening: Opening, viewer: Viewer, taste: Floats, events: int
             total = _ZERO
             for i in range(each):
                 total += taste[m, place(rows, i)] * opening.item[x, i]
-            viewer.profile[m, x] = PROFILE_SCALE * total
+            viewer.profile[m, x] = _SCALE * total

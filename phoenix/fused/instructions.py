@@ -19,7 +19,7 @@ from service_kit.kernel_cache import source_stamp, stamped
 ROWS: Final = 14  # with two registers of columns: 28 sums, two right operands, one left, of 32
 LANES: Final = 16  # float32 in a register
 PANEL: Final = 2 * LANES
-_KERNEL_FILES: Final = (
+KERNEL_FILES: Final = (
     "instructions.py",
     "blocks.py",
     "numbers.py",
@@ -33,6 +33,7 @@ _KERNEL_FILES: Final = (
     "answers.py",
     "whole.py",
     "rows.py",
+    "../ranker.py",  # constants of the model that kernels hold
 )
 _FAST: Final = {"reassoc", "contract", "nsz", "arcp"}  # NaN and infinity keep their meaning
 _numba: Any = _config  # its names are made at run time
@@ -69,7 +70,7 @@ def helper(function: Callable[..., Any]) -> Any:
     return _compile(no_cpython_wrapper=True, no_cfunc_wrapper=True, **_OPTIONS)(function)
 
 
-_STAMP: Final = source_stamp(Path(__file__).parent, _KERNEL_FILES)
+_STAMP: Final = source_stamp(Path(__file__).parent, KERNEL_FILES)
 
 
 def _type_take(typingctx, counter):  # type: ignore[no-untyped-def]
