@@ -71,26 +71,10 @@ def mark_ids(table: Any, values: Any, found: Any) -> None:
             at = (at + _ONE) & last
 
 
-@kernel(written(Row), read(Id))
-def put_rows(table: Any, ids: Any) -> Any:
-    """The rows of distinct ids [K] into a table [P]. False: they do not fit."""
-    last, shift = np.uint64(len(table) - 1), _shift(len(table))
-    table[:] = _EMPTY
-    for row in range(len(ids)):
-        at = _home(ids[row], shift)
-        probes = 0
-        while table[at] != _EMPTY:
-            at = (at + _ONE) & last
-            probes += 1
-            if probes == PROBES_MAX:
-                return False
-        table[at] = row
-    return True
-
-
 @kernel(read(Row), read(Id), read(Id), written(Flag), written(Int))
 def find_rows(table: Any, ids: Any, values: Any, found: Any, rows: Any) -> None:
-    """(found [N], rows [N]) of the values, by the table [P] of `put_rows`; row 0 where unknown."""
+    """(found [N], rows [N]) of the values, by the table [P] of `put_first_rows`; row 0 where
+    unknown."""
     last, shift = np.uint64(len(table) - 1), _shift(len(table))
     for i in range(len(values)):
         at = _home(values[i], shift)

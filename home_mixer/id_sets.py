@@ -20,7 +20,6 @@ from home_mixer.id_kernels import (
     number_leaders,
     put_first_rows,
     put_ids,
-    put_rows,
 )
 from home_mixer.query import Ids, no_ids
 
@@ -37,7 +36,8 @@ class IdRows:
     def __init__(self, ids: Ids) -> None:
         self._ids = ids
         self._table = np.empty(_places(len(ids)), np.int32)
-        self._order = None if put_rows(self._table, ids) else np.argsort(ids)
+        fits = put_first_rows(self._table, ids, np.empty(len(ids), np.intp))
+        self._order = None if fits else np.argsort(ids)
 
     def find(self, values: Ids) -> tuple[Mask, Rows]:
         """([N] is it known, [N] its row; of an unknown one any row). K may be 0."""
