@@ -10,19 +10,17 @@ Glossary as in `phoenix.fused.steps`.
 
 from __future__ import annotations
 
-import os
-
 import jax
 import numpy as np
 
 from phoenix.config import RankerConfig
-from phoenix.fused.instructions import ROWS, has_instructions
+from phoenix.fused.instructions import has_instructions
 from phoenix.fused.layers import TILE_ROWS, run_tiles
 from phoenix.fused.packing import packed_seen
 from phoenix.fused.scratch import Scratches, heads_of
 from phoenix.fused.steps import Floats, Layers
+from phoenix.fused.team import Counter, Team, Tiles
 from phoenix.ranker import ContextCache
-from service_kit.interpreter import named_pool
 
 
 def runs_here(config: RankerConfig) -> bool:
@@ -35,30 +33,17 @@ class CandidateLayers:
     """Safe to call from several threads at once; each call blocks until its numbers are there."""
 
     def __init__(self, config: RankerConfig, threads: int | None = None) -> None:
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._pool = named_pool(max(1, self._threads - 1), "phoenix-layers")
+        self._team = Team(threads)
         self._heads = heads_of(config)
         self._scratches = Scratches(config, TILE_ROWS)
 
     def run(self, layers: Layers, cache: ContextCache, hidden: Floats) -> Floats:
         """Candidates [C, D] of the context's one viewer → [C, D] behind the last layer."""
         context, out = packed_seen(cache), np.empty_like(hidden)
-        rows = _tile_rows(len(hidden), self._threads)
-        threads = min(self._threads, -(-len(hidden) // rows))
-        counter = np.zeros(1, np.int64)
 
-        def share() -> None:
+        def work(tiles: Tiles, counter: Counter) -> None:
             with self._scratches.one(layers) as scratch:
-                run_tiles(hidden, out, layers, self._heads, context, scratch, counter, rows)
+                run_tiles(hidden, out, layers, self._heads, context, scratch, tiles, counter)
 
-        others = [self._pool.submit(share) for _ in range(threads - 1)]
-        share()
-        for other in others:
-            other.result()
+        self._team.share(len(hidden), work)
         return out
-
-
-def _tile_rows(count: int, threads: int) -> int:
-    """Whole blocks, no more than a tile, few enough that every thread has some."""
-    blocks = -(-count // (ROWS * threads))
-    return min(TILE_ROWS, max(1, blocks) * ROWS)

@@ -43,16 +43,19 @@ def run_tiles(
     heads: Heads,
     context: Context,
     scratch: Scratch,
+    tiles: NDArray[np.int64],
     counter: NDArray[np.int64],
-    tile_rows: int,
 ) -> None:
-    """Candidates [C, D] → [C, D], a tile at a time, until `counter` [1] has no more of them."""
-    every, width = hidden.shape
+    """Candidates [C, D] → [C, D], a tile at a time, until `counter` [1] has no more of them.
+
+    `tiles` are the rows at which they begin, and the number of all rows behind.
+    """
+    width = hidden.shape[1]
     while True:
-        start = take(counter) * tile_rows
-        if start >= every:
+        tile = take(counter)
+        if tile >= len(tiles) - 1:
             return
-        count = min(tile_rows, every - start)
+        start, count = tiles[tile], tiles[tile + 1] - tiles[tile]
         for r in range(count):
             for i in range(width):
                 scratch.hidden[r, i] = hidden[start + r, i]
@@ -133,19 +136,22 @@ def encode_layers(
 def _keep(layer: int, heads: Heads, context: Context, scratch: Scratch, count: int) -> None:
     """Projected keys and values, in bfloat16, where `pack_context` puts them."""
     size = heads.key_size
-    key_panel, value_panel = pairs(size) * 2 * PANEL, pairs(context.seen) * 2 * PANEL
     for group in range(heads.groups):
         key = (heads.heads + group) * size
         value = key + heads.groups * size
         for r in range(count):
-            start = r // PANEL * key_panel + r % PANEL * 2
             for k in range(size):
-                at = start + k // 2 * (2 * PANEL) + k % 2
+                at = _packed_at(k, r, size)
                 context.keys[layer, group, at] = bfloat16(scratch.projected[r, place(key, k)])
-            start = r // 2 * (2 * PANEL) + r % 2
-            for k in range(size):
-                at = start + k // PANEL * value_panel + k % PANEL * 2
+                at = _packed_at(r, k, context.seen)
                 context.values[layer, group, at] = bfloat16(scratch.projected[r, place(value, k)])
+
+
+@helper
+def _packed_at(row: int, column: int, rows: int) -> Any:
+    """Where a number of a packed matrix of so many rows lies."""
+    panel = column // PANEL * pairs(rows) * 2 * PANEL
+    return panel + row // 2 * (2 * PANEL) + column % PANEL * 2 + row % 2
 
 
 @kernel
@@ -158,16 +164,12 @@ def pack_context(
 ) -> None:
     """Keys [L, G, K, T] and values [L, G, T, K] of tokens `seen` → `Context`'s, which are zeros."""
     every, groups, size, _ = keys.shape
-    key_panel, value_panel = pairs(size) * 2 * PANEL, pairs(len(seen)) * 2 * PANEL
     for layer in range(every):
         for group in range(groups):
             for column in range(len(seen)):
                 token = seen[column]
-                start = column // PANEL * key_panel + column % PANEL * 2
                 for k in range(size):
-                    at = start + k // 2 * (2 * PANEL) + k % 2
+                    at = _packed_at(k, column, size)
                     packed_keys[layer, group, at] = keys[layer, group, k, token]
-                start = column // 2 * (2 * PANEL) + column % 2
-                for k in range(size):
-                    at = start + k // PANEL * value_panel + k % PANEL * 2
+                    at = _packed_at(column, k, len(seen))
                     packed_values[layer, group, at] = values[layer, group, token, k]

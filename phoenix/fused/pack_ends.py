@@ -14,8 +14,7 @@ import numpy as np
 
 from phoenix.config import RankerConfig
 from phoenix.fused.ends import Ends, Opening, Whole
-from phoenix.fused.instructions import PANEL
-from phoenix.fused.packing import halves, packed, whole
+from phoenix.fused.packing import halves, packed, packed_floats, whole
 from phoenix.fused.steps import Floats, Layers
 from phoenix.tokens import GAP_BUCKETS, gap_bucket, post_age_bucket
 
@@ -69,7 +68,7 @@ def _ends(config: RankerConfig, head: Any, tokens: Any, tables: Any) -> Ends:
         token_age=_product(ages, token_age),
         ages_from=bounds(age_of, config.post_age_buckets),
         norm=head["norm_final"],
-        answer=_packed_floats(np.concatenate([direct, head["head"]])),
+        answer=packed_floats(np.concatenate([direct, head["head"]])),
         answer_surface=_in_panels(biased),
         answer_age=_in_panels(_product(ages, answer_age)),
         seconds=np.exp(head["dwell_mean_log"]).reshape(1),
@@ -118,9 +117,3 @@ def _product(x: Floats, y: Floats) -> Floats:
 def _in_panels(values: Floats) -> Floats:
     """[N, O] → [N, O in whole panels], zeros behind."""
     return np.pad(values, ((0, 0), (0, whole(values.shape[1]) - values.shape[1])))
-
-
-def _packed_floats(matrix: Floats) -> Floats:
-    """[I, O] → panels · I · PANEL numbers."""
-    panels = _in_panels(matrix).reshape(len(matrix), -1, PANEL)
-    return np.ascontiguousarray(panels.swapaxes(0, 1)).reshape(-1)

@@ -17,7 +17,7 @@ from phoenix.fused.blocks import LEFT_ZERO
 from phoenix.fused.instructions import PANEL
 from phoenix.fused.layers import pack_context
 from phoenix.fused.operands import BYTE_MAX, Bytes
-from phoenix.fused.steps import Context, Halves, Layers
+from phoenix.fused.steps import Context, Floats, Halves, Layers
 from phoenix.ranker import ContextCache
 
 _NORMS = ("norm_attention_in", "norm_attention_out", "norm_ffn_in", "norm_ffn_out")
@@ -80,6 +80,11 @@ def unpacked(context: Context, size: int) -> tuple[Halves, Halves]:
 def packed(matrix: Halves) -> Halves:
     """[I, N] → panels · pairs · PANEL · 2 numbers; zeros where I is odd, N no whole panels."""
     return _packed(matrix, 2)
+
+
+def packed_floats(matrix: Floats) -> Floats:
+    """[I, N] → panels · I · PANEL numbers."""
+    return _packed(matrix, 1)
 
 
 def packed_bytes(matrix: NDArray[np.float32]) -> Bytes:

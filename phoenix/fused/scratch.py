@@ -6,8 +6,10 @@ Glossary as in `phoenix.fused.steps`.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Generic, TypeVar
 
 import numpy as np
 
@@ -18,30 +20,45 @@ from phoenix.fused.packing import whole
 from phoenix.fused.steps import Floats, Halves, Heads, Layers, Scratch
 from phoenix.layers import ffn_width
 
+T = TypeVar("T")
+
 
 def heads_of(config: RankerConfig) -> Heads:
     wide = ffn_width(config.width, config.widening)
     return Heads(config.heads, config.kv_heads, config.key_size, wide)
 
 
-class Scratches:
+class Pool(Generic[T]):
     """As many as were ever in use at once. Safe to call from several threads."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._idle: deque[T] = deque()
+
+    @contextmanager
+    def one(self) -> Iterator[T]:
+        """For one call at a time; what failed half-way is not used again."""
+        try:
+            found = self._idle.pop()
+        except IndexError:
+            found = self._make()
+        yield found
+        self._idle.append(found)
+
+
+class Scratches:
+    """For layers in bfloat16 and in bytes."""
 
     def __init__(self, config: RankerConfig, rows: int) -> None:
         """``rows`` of the largest tile."""
-        self._config, self._rows = config, rows
-        self._idle: dict[bool, deque[Scratch]] = {False: deque(), True: deque()}
+        self._pools = {
+            of_bytes: Pool(partial(empty_scratch, config, rows, of_bytes))
+            for of_bytes in (False, True)
+        }
 
-    @contextmanager
-    def one(self, layers: Layers) -> Iterator[Scratch]:
-        """For one call at a time with such layers; what failed half-way is not used again."""
-        of_bytes = isinstance(layers.inputs, Bytes)
-        try:
-            scratch = self._idle[of_bytes].pop()
-        except IndexError:
-            scratch = empty_scratch(self._config, self._rows, of_bytes)
-        yield scratch
-        self._idle[of_bytes].append(scratch)
+    def one(self, layers: Layers) -> AbstractContextManager[Scratch]:
+        """For one call at a time with such layers."""
+        return self._pools[isinstance(layers.inputs, Bytes)].one()
 
 
 def empty_scratch(config: RankerConfig, rows: int, of_bytes: bool) -> Scratch:

@@ -8,10 +8,7 @@ Glossary as in `phoenix.fused.ends`.
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -24,11 +21,11 @@ from phoenix.fused.ends import Asked, Facts, History, Viewer, Whole
 from phoenix.fused.instructions import ROWS
 from phoenix.fused.layers import TILE_ROWS
 from phoenix.fused.packing import room, whole
-from phoenix.fused.scratch import Scratches, heads_of
+from phoenix.fused.scratch import Pool, Scratches, heads_of
 from phoenix.fused.steps import Floats
+from phoenix.fused.team import Counter, Team, Tiles
 from phoenix.fused.whole import encode_viewer, score_tiles
 from phoenix.tokens import DWELL_HIDDEN
-from service_kit.interpreter import named_pool
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -38,12 +35,11 @@ class WholeRanker:
 
     def __init__(self, config: RankerConfig, threads: int | None = None) -> None:
         self._config, self._heads, self._turns = config, heads_of(config), turns_of(config)
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._pool = named_pool(max(1, self._threads - 1), "phoenix-layers")
+        self._team = Team(threads)
         context_rows = -(-(1 + config.history_length) // ROWS) * ROWS
         self._contexts, self._tiles = (Scratches(config, n) for n in (context_rows, TILE_ROWS))
         self._context_facts, self._tile_facts = (
-            _FactsPool(config, n) for n in (context_rows, TILE_ROWS)
+            Pool(partial(_empty_facts, config, n)) for n in (context_rows, TILE_ROWS)
         )
 
     def encode(self, parameters: Whole, inputs: ContextInputs) -> Viewer:
@@ -72,59 +68,29 @@ class WholeRanker:
         count = len(asked.ages)
         log_probs = np.empty((1, count, self._config.num_actions), np.float32)
         seconds = np.empty((1, count), np.float32)
-        tiles = tiles_of(count, self._threads)
-        counter = np.zeros(1, np.int64)
 
-        def share() -> None:
+        def work(tiles: Tiles, counter: Counter) -> None:
             with self._tiles.one(parameters.layers) as scratch, self._tile_facts.one() as facts:
                 score_tiles(
                     asked, viewer, parameters, self._heads, scratch, facts, tiles, counter,
                     log_probs[0], seconds[0],
                 )  # fmt: skip
 
-        others = [self._pool.submit(share) for _ in range(min(self._threads, len(tiles) - 1) - 1)]
-        share()
-        for other in others:
-            other.result()
+        self._team.share(count, work)
         return log_probs, seconds
 
 
-def tiles_of(count: int, threads: int) -> NDArray[np.int64]:
-    """Rows at which tiles begin, and `count`: whole ones, as many for each thread, and what is left
-    of the blocks in equal shares."""
-    blocks, most = -(-count // ROWS), TILE_ROWS // ROWS
-    full = blocks // (most * threads) * threads
-    share = max(1, -(-(blocks - full * most) // threads)) * ROWS
-    begins = [np.arange(full) * TILE_ROWS, np.arange(full * TILE_ROWS, count, share)]
-    return np.concatenate([*begins, [count]]).astype(np.int64)
-
-
-class _FactsPool:
-    """As `Scratches`, of `Facts`."""
-
-    def __init__(self, config: RankerConfig, rows: int) -> None:
-        c, past = config, config.num_actions + 2
-        rows_of_post = 2 * c.num_hashes * c.embedding_width
-        facts = rows_of_post + c.profile_channels + past * c.author_match
-        event = rows_of_post + c.num_actions + DWELL_HIDDEN
-        self._floats = (rows, facts + c.width)
-        self._halves = (rows, -(-max(facts, event) // 2) * 2)
-        self._answers = (rows, whole(c.num_actions + 1))
-        self._idle: deque[Facts] = deque()
-
-    @contextmanager
-    def one(self) -> Iterator[Facts]:
-        """For one call at a time; what failed half-way is not used again."""
-        try:
-            facts = self._idle.pop()
-        except IndexError:
-            facts = Facts(
-                np.zeros(self._floats, np.float32),
-                np.zeros(self._halves, np.uint16),
-                np.zeros(self._answers, np.float32),
-            )
-        yield facts
-        self._idle.append(facts)
+def _empty_facts(config: RankerConfig, rows: int) -> Facts:
+    """Zeros; ``rows`` of the largest tile."""
+    c, past = config, config.num_actions + 2
+    rows_of_post = 2 * c.num_hashes * c.embedding_width
+    facts = rows_of_post + c.profile_channels + past * c.author_match
+    event = rows_of_post + c.num_actions + DWELL_HIDDEN
+    return Facts(
+        np.zeros((rows, facts + c.width), np.float32),
+        np.zeros((rows, -(-max(facts, event) // 2) * 2), np.uint16),
+        np.zeros((rows, whole(c.num_actions + 1)), np.float32),
+    )
 
 
 def _history(inputs: ContextInputs) -> History:

@@ -30,10 +30,7 @@ def score_tiles(
     log_probs: Floats,
     seconds: Floats,
 ) -> None:
-    """Candidates → [C, A] and [C], a tile at a time, until `counter` [1] has no more of them.
-
-    `tiles` are the rows at which they begin, and the number of all rows behind.
-    """
+    """Candidates → [C, A] and [C]; `tiles` and `counter` as in `run_tiles`."""
     while True:
         tile = take(counter)
         if tile >= len(tiles) - 1:
